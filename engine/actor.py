@@ -1,0 +1,183 @@
+"""`EngineActor`: the single owner of scheduler, cache and model. One task, one device thread.
+
+::
+
+    commands ──▶ admit ──▶ execute ──▶ publish ──▶ frames
+                  ▲  waits only if idle    │
+                  └────────────────────────┘
+
+Every accepted request gets exactly one terminal event, whatever ends the actor: its own fault,
+a cancellation, or the end of the commands.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Protocol
+
+import anyio
+from anyio.lowlevel import checkpoint_if_cancelled
+
+from engine.device import DeviceThread
+from engine.errors import ENGINE_ERROR, ENGINE_UNAVAILABLE, StartupError
+from engine.kv_cache import BlockPool
+from engine.protocol import (
+    ENGINE,
+    Abort,
+    Down,
+    EngineEvent,
+    Frame,
+    Loading,
+    Ready,
+    Submit,
+    decode_command,
+    encode,
+)
+from engine.scheduler import Addressed, Scheduler
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+
+    from engine.config import SchedulerConfig
+    from engine.step import StepPlan, StepResult
+
+logger = logging.getLogger(__name__)
+
+_MAX_FAILED_STEPS = 3
+"""Steps that fail in a row until the engine is taken to be broken rather than its requests."""
+
+
+class Runner(Protocol):
+    """Runs a step; see `model_runner.ModelRunner`."""
+
+    def execute(self, plan: StepPlan) -> StepResult:
+        """Blocks; called on the device thread only. May raise: the plan's requests then fail."""
+        ...
+
+
+class EngineActor:
+    """Loads a model, then runs steps while there are requests."""
+
+    def __init__(
+        self,
+        load: Callable[[Callable[[float], None]], tuple[Runner, Ready]],
+        config: SchedulerConfig,
+        commands: MemoryObjectReceiveStream[bytes],
+        frames: MemoryObjectSendStream[Frame],
+        clock: Callable[[], int],
+    ) -> None:
+        """`load(progress)` runs on the device thread; `clock` gives monotonic ns."""
+        self._load = load
+        self._config = config
+        self._commands = commands
+        self._frames = frames
+        self._clock = clock
+        self._num_failed_steps = 0
+        self._last_step_ns = 0
+
+    async def run(self) -> None:
+        """Until cancelled, until the commands end, or until the engine breaks."""
+        down = Down(ENGINE_UNAVAILABLE, "The engine has been stopped.")
+        with self._commands, self._frames, DeviceThread() as device:
+            try:
+                await self._serve(device)
+            except anyio.EndOfStream:
+                pass
+            except StartupError as error:
+                down = Down("startup_failed", str(error))
+            except Exception:
+                logger.exception("the engine broke")
+                down = Down(ENGINE_ERROR, "The engine broke; see the server's log.")
+            finally:
+                self._say(down)
+
+    async def _serve(self, device: DeviceThread) -> None:
+        progress = self._progress()
+        runner, ready = await device.run(lambda: self._load(progress))
+        scheduler = Scheduler(
+            BlockPool(ready.num_blocks, ready.block_size),
+            max_batch_tokens=self._config.max_batch_tokens,
+            max_running=self._config.max_running,
+            max_model_len=ready.max_model_len,
+        )
+        self._say(ready)
+        try:
+            while True:
+                await checkpoint_if_cancelled()  # a busy loop has no other place to notice
+                events = await self._admit(scheduler)
+                events += await self._execute(scheduler, runner, device)
+                self._publish(scheduler, events)
+        finally:
+            text = "The engine stopped before the answer's end."
+            self._publish(
+                scheduler, scheduler.fail(scheduler.request_ids, ENGINE_UNAVAILABLE, text)
+            )
+
+    async def _admit(self, scheduler: Scheduler) -> list[Addressed]:
+        """Take in all commands that have come; wait for one only if there is nothing to do."""
+        events: list[Addressed] = []
+        raw = self._receive_nowait() if scheduler.has_work else await self._commands.receive()
+        while raw is not None:
+            match decode_command(raw):
+                case Submit() as submit:
+                    events += scheduler.submit(submit)
+                case Abort(request_id, reason):
+                    events += scheduler.abort(request_id, reason)
+            raw = self._receive_nowait()
+        return events
+
+    def _receive_nowait(self) -> bytes | None:
+        try:
+            return self._commands.receive_nowait()
+        except anyio.WouldBlock:
+            return None
+
+    async def _execute(
+        self, scheduler: Scheduler, runner: Runner, device: DeviceThread
+    ) -> list[Addressed]:
+        """One step. If it fails its requests fail, and the next step starts afresh."""
+        plan = scheduler.schedule(self._clock())
+        if not plan.sequences:
+            return []
+        try:
+            result = await device.run(lambda: runner.execute(plan))
+        except Exception:
+            self._num_failed_steps += 1
+            if self._num_failed_steps >= _MAX_FAILED_STEPS:
+                raise
+            logger.exception("a step of %d sequences failed", len(plan.sequences))
+            ids = [sequence.request_id for sequence in plan.sequences]
+            return scheduler.fail(
+                ids, ENGINE_ERROR, "The model failed while computing this answer."
+            )
+        self._num_failed_steps = 0
+        self._last_step_ns = self._clock()
+        return scheduler.update(plan, result, self._last_step_ns)
+
+    def _publish(self, scheduler: Scheduler, events: Sequence[Addressed]) -> None:
+        """One frame with every event and the numbers as they are now."""
+        frame = [(request_id, encode(event)) for request_id, event in events]
+        frame.append((ENGINE, encode(scheduler.stats(self._last_step_ns))))
+        self._send(frame)
+
+    def _say(self, event: EngineEvent) -> None:
+        self._send([(ENGINE, encode(event))])
+
+    def _send(self, frame: Frame) -> None:
+        """The far end may be gone already when everything is being stopped."""
+        try:
+            self._frames.send_nowait(frame)
+        except anyio.BrokenResourceError:
+            logger.debug("a frame found nobody to read it")
+
+    def _progress(self) -> Callable[[float], None]:
+        """For the device thread: memory channels belong to the event loop's."""
+        loop = asyncio.get_running_loop()
+
+        def report(fraction: float) -> None:
+            loop.call_soon_threadsafe(self._say, Loading(fraction))
+
+        return report

@@ -1,0 +1,207 @@
+"""`EngineClient`: the only object of the engine that the service holds.
+
+It turns one channel of commands and one of frames into a conversation for each request, and
+keeps the two promises that make the far end simple: it refuses what exceeds the limits before
+anything is sent, and whoever leaves a conversation early aborts its request.
+"""
+
+from __future__ import annotations
+
+import math
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, cast
+
+import anyio
+
+from engine.errors import (
+    ENGINE_UNAVAILABLE,
+    EngineLoading,
+    EngineOverloaded,
+    EngineUnavailable,
+    StartupError,
+)
+from engine.protocol import (
+    ENGINE,
+    Abort,
+    AbortReason,
+    Command,
+    Down,
+    Failed,
+    Finished,
+    Frame,
+    Loading,
+    Ready,
+    RequestEvent,
+    Stats,
+    Submit,
+    decode_event,
+    encode,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+
+    from engine.config import SchedulerConfig
+
+
+class Conversation:
+    """The replies to one request, in order; ends with exactly one `Finished` or `Failed`."""
+
+    def __init__(self, request_id: str, replies: MemoryObjectReceiveStream[bytes]) -> None:
+        self.request_id = request_id
+        self.is_over = False
+        self._replies = replies
+
+    async def receive(self) -> list[RequestEvent]:
+        """Wait for the next event and take along all that have come with it."""
+        events: list[RequestEvent] = []
+        raw: bytes | None = await self._replies.receive()
+        while raw is not None:
+            event = cast("RequestEvent", decode_event(raw))
+            events.append(event)
+            self.is_over = isinstance(event, Finished | Failed)
+            raw = None if self.is_over else self._receive_nowait()
+        return events
+
+    def _receive_nowait(self) -> bytes | None:
+        try:
+            return self._replies.receive_nowait()
+        except anyio.WouldBlock:
+            return None
+
+
+class EngineClient:
+    """Sends commands, routes replies, counts what is in flight, knows the engine's state."""
+
+    def __init__(
+        self,
+        commands: MemoryObjectSendStream[bytes],
+        frames: MemoryObjectReceiveStream[Frame],
+        limits: SchedulerConfig,
+    ) -> None:
+        self.stats = Stats()
+        self.ready: Ready | None = None
+        self.down: Down | None = None
+        self.load_fraction = 0.0
+        self._commands = commands
+        self._frames = frames
+        self._limits = limits
+        self._replies: dict[str, MemoryObjectSendStream[bytes]] = {}
+        self._num_prompt_tokens = 0
+        self._settled = anyio.Event()
+        self._stopped = anyio.Event()
+
+    @property
+    def num_in_flight(self) -> int:
+        return len(self._replies)
+
+    async def run(self) -> None:
+        """Route frames until the engine closes its end; then nobody is left waiting."""
+        try:
+            async for frame in self._frames:
+                for request_id, raw in frame:
+                    if request_id == ENGINE:
+                        self._note(raw)
+                    elif request_id in self._replies:  # else: the client has left meanwhile
+                        self._replies[request_id].send_nowait(raw)
+        finally:
+            self._end_all()
+
+    async def wait_ready(self, timeout_s: float = math.inf) -> Ready:
+        """What the engine runs on, once it does.
+
+        Raises:
+            EngineLoading: it still loads after `timeout_s` seconds.
+            EngineUnavailable: it died, or it was stopped.
+        """
+        with anyio.move_on_after(timeout_s):
+            await self._settled.wait()
+        if self.down is not None:
+            raise EngineUnavailable(self.down.message)
+        if self.ready is None:
+            raise EngineLoading(f"The model is loading ({self.load_fraction:.0%}).")
+        return self.ready
+
+    async def wait_down(self) -> Down:
+        """Why the engine is gone, once it is."""
+        await self._stopped.wait()
+        assert self.down is not None
+        return self.down
+
+    @contextmanager
+    def generate(self, submit: Submit) -> Iterator[Conversation]:
+        """Submit a request; leaving the block before its end aborts it.
+
+        Nothing in here waits, so that leaving also works in a cancelled task.
+
+        Raises:
+            EngineOverloaded: too many requests or prompt tokens are in flight already.
+            EngineUnavailable: the engine is dead.
+        """
+        num_tokens = len(submit.prompt) // 4
+        self._admit(num_tokens)
+        send, receive = anyio.create_memory_object_stream[bytes](math.inf)
+        conversation = Conversation(submit.request_id, receive)
+        self._replies[submit.request_id] = send
+        self._num_prompt_tokens += num_tokens
+        with send, receive:
+            self._send(submit)
+            try:
+                yield conversation
+            finally:
+                del self._replies[submit.request_id]
+                self._num_prompt_tokens -= num_tokens
+                if not conversation.is_over:
+                    self.abort(submit.request_id, "abort")
+
+    def abort(self, request_id: str, reason: AbortReason) -> None:
+        """Ask the engine to end a request; harmless if it is over."""
+        if self.down is None:
+            self._send(Abort(request_id, reason))
+
+    def _admit(self, num_tokens: int) -> None:
+        limits = self._limits
+        if self.down is not None:
+            raise EngineUnavailable(self.down.message)
+        too_many = len(self._replies) >= limits.max_running + limits.max_waiting
+        too_long = self._replies and (
+            self._num_prompt_tokens + num_tokens > limits.max_waiting_tokens
+        )
+        if too_many or too_long:
+            raise EngineOverloaded("The server has as many requests as it can hold. Try later.")
+
+    def _send(self, command: Command) -> None:
+        """The channel is unbounded but its load is not: `_admit` bounds the submits in flight,
+        and each has one abort at most. So nothing is ever lost, and order is kept."""
+        try:
+            self._commands.send_nowait(encode(command))
+        except (anyio.BrokenResourceError, anyio.ClosedResourceError):
+            self._note_down(Down(ENGINE_UNAVAILABLE, "The engine has stopped."))
+
+    def _note(self, raw: bytes) -> None:
+        match decode_event(raw):
+            case Stats() as stats:
+                self.stats = stats
+            case Loading(fraction):
+                self.load_fraction = fraction
+            case Ready() as ready:
+                self.ready = ready
+                self._settled.set()
+            case Down() as down:
+                self._note_down(down)
+            case _:
+                raise StartupError("The engine sent a request's event under no request's id.")
+
+    def _note_down(self, down: Down) -> None:
+        self.down = self.down or down
+        self._settled.set()
+        self._stopped.set()
+
+    def _end_all(self) -> None:
+        """The frames have ended. A request whose end was never said hears it from here."""
+        self._note_down(Down(ENGINE_UNAVAILABLE, "The engine has stopped."))
+        failed = encode(Failed(ENGINE_UNAVAILABLE, "The engine stopped before the answer's end."))
+        for replies in self._replies.values():
+            replies.send_nowait(failed)

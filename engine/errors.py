@@ -1,0 +1,56 @@
+"""What can go wrong between the service and the engine.
+
+::
+
+    EngineError             .code  .retry_after_s
+     ├── EngineOverloaded   overloaded           too many requests are in flight
+     ├── EngineLoading      model_loading        weights are not there yet
+     ├── EngineUnavailable  engine_unavailable   the engine died or was stopped
+     └── StartupError       (ends the program)   the engine cannot start: says what to do
+          └── OutOfMemory                        weights or KV cache do not fit
+
+A fault of one request is no exception but an event, `protocol.Failed`, with one of the codes
+`ENGINE_ERROR` or `CONTEXT_LENGTH_EXCEEDED` or `ENGINE_UNAVAILABLE`.
+"""
+
+from __future__ import annotations
+
+ENGINE_ERROR = "engine_error"
+ENGINE_UNAVAILABLE = "engine_unavailable"
+CONTEXT_LENGTH_EXCEEDED = "context_length_exceeded"
+
+
+class EngineError(Exception):
+    """Base of all; `code` is the API's code, `retry_after_s` when trying again makes sense."""
+
+    code = ENGINE_ERROR
+    retry_after_s: int | None = None
+
+
+class EngineOverloaded(EngineError):
+    """The limit of requests or prompt tokens in flight is reached."""
+
+    code = "overloaded"
+    retry_after_s = 1
+
+
+class EngineLoading(EngineError):
+    """The weights are still being loaded and the caller does not want to wait longer."""
+
+    code = "model_loading"
+    retry_after_s = 5
+
+
+class EngineUnavailable(EngineError):
+    """The engine has died or has been stopped."""
+
+    code = ENGINE_UNAVAILABLE
+    retry_after_s = 5
+
+
+class StartupError(EngineError):
+    """The engine cannot start; the text says why and what to do."""
+
+
+class OutOfMemory(StartupError):
+    """Weights or KV cache do not fit into memory."""

@@ -1,0 +1,45 @@
+"""The engine inside the process of its caller: one actor task beside the service's own tasks."""
+
+from __future__ import annotations
+
+import math
+import time
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import TYPE_CHECKING
+
+import anyio
+
+from engine.client import EngineClient
+from engine.protocol import Frame
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from engine.config import EngineConfig
+
+
+@asynccontextmanager
+async def open_inline(config: EngineConfig) -> AsyncIterator[EngineClient]:
+    """Start loading the model and give the client at once; `client.wait_ready()` tells the rest.
+
+    Leaving the block waits for the running step, fails what is pending and frees the model.
+    """
+    # torch takes seconds to import: not before there is an engine to run.
+    from engine.actor import EngineActor
+    from engine.models.loader import load
+
+    command_send, command_receive = anyio.create_memory_object_stream[bytes](math.inf)
+    frame_send, frame_receive = anyio.create_memory_object_stream[Frame](math.inf)
+    client = EngineClient(command_send, frame_receive, config.scheduler)
+    actor = EngineActor(
+        partial(load, config), config.scheduler, command_receive, frame_send, time.monotonic_ns
+    )
+    with command_send, frame_receive:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(actor.run, name="engine actor")
+            tasks.start_soon(client.run, name="engine replies")
+            try:
+                yield client
+            finally:
+                tasks.cancel_scope.cancel()

@@ -1,0 +1,188 @@
+"""From a model folder to a runner: the real Hugging Face loading code, then our attention.
+
+Runs on the device thread. What cannot be served right is refused here, at the start, with a
+reason: a family that hides keyword arguments from its layers, or whose layers carry state that
+a packed row of sequences would mix.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from tqdm import tqdm
+from transformers import AutoModelForCausalLM
+from transformers.utils import logging as transformers_logging
+
+from engine.attention.probe import LayerShape, ShapeProbe, bytes_per_token
+from engine.attention.seam import IMPLEMENTATION, SeamNotReached, register
+from engine.device import (
+    available_memory_bytes,
+    cache_budget_bytes,
+    choose_device,
+    choose_dtype,
+    set_num_threads,
+)
+from engine.errors import OutOfMemory, StartupError
+from engine.kv_tensors import KVTensors
+from engine.model_runner import ModelRunner
+from engine.protocol import Ready
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from engine.config import EngineConfig
+    from engine.models.card import ModelCard
+
+
+class LoadedModel(NamedTuple):
+    """A runner and what it runs on."""
+
+    runner: ModelRunner
+    ready: Ready
+
+
+def load(config: EngineConfig, progress: Callable[[float], None]) -> LoadedModel:
+    """Load the weights, learn the cache's shape, allocate it, and run one step.
+
+    Args:
+        progress: is told the fraction of the weights loaded, 0 to 1.
+
+    Raises:
+        StartupError: with a text for the person who started the server.
+    """
+    card = config.card
+    set_num_threads(config.num_threads)
+    device = choose_device(config.device)
+    dtype = choose_dtype(config.dtype, card.dtype, device, card.size_bytes)
+    model = _load_weights(card, dtype, device, progress)
+    layers = probe_layers(model, device)
+    num_blocks, max_model_len = _size_cache(config, bytes_per_token(layers, dtype), device)
+    cache = KVTensors(layers, num_blocks, config.cache.block_size, dtype, device)
+    ready = Ready(
+        model=card.name,
+        device=_describe(device),
+        dtype=str(dtype).removeprefix("torch."),
+        num_blocks=num_blocks,
+        block_size=config.cache.block_size,
+        max_model_len=max_model_len,
+        max_batch_tokens=config.scheduler.max_batch_tokens,
+        num_parameters=sum(p.numel() for p in model.parameters()),
+        weight_bytes=sum(p.numel() * p.element_size() for p in model.parameters()),
+        kv_cache_bytes=num_blocks * config.cache.block_size * bytes_per_token(layers, dtype),
+    )
+    return LoadedModel(ModelRunner(model, cache, device), ready)
+
+
+def _load_weights(
+    card: ModelCard, dtype: torch.dtype, device: torch.device, progress: Callable[[float], None]
+) -> Any:
+    if device.type == "cpu" and card.size_bytes > available_memory_bytes():
+        raise OutOfMemory(
+            f"{card.name} has {card.size_bytes / 2**30:.1f} GiB of weights, more than the "
+            f"{available_memory_bytes() / 2**30:.1f} GiB of memory that are free. Choose a smaller "
+            "model, or free memory."
+        )
+    register()
+    previous = transformers_logging.set_tqdm_hook(_progress_hook(progress))
+    try:
+        model: Any = AutoModelForCausalLM.from_pretrained(
+            card.path,
+            dtype=dtype,
+            trust_remote_code=False,
+            use_safetensors=True,
+            local_files_only=True,
+        )
+        model.set_attn_implementation(IMPLEMENTATION)
+        return model.to(device).eval()
+    except torch.OutOfMemoryError as error:
+        raise OutOfMemory(
+            f"The weights of {card.name} do not fit on {device}. Choose a smaller model or dtype."
+        ) from error
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise StartupError(f"{card.name} could not be loaded from {card.path}: {error}") from error
+    finally:
+        transformers_logging.set_tqdm_hook(previous)
+
+
+def _progress_hook(progress: Callable[[float], None]) -> Callable[..., Any]:
+    """transformers draws its bars through this: ours looks alike and tells `progress` as well."""
+
+    class Bar(tqdm):  # type: ignore[misc]
+        def update(self, n: float | None = 1) -> bool | None:
+            shown: bool | None = super().update(n)
+            if self.total:
+                progress(self.n / self.total)
+            return shown
+
+    def make(factory: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        return (
+            Bar(*args, **kwargs)
+            if kwargs.get("desc") == "Loading weights"
+            else factory(*args, **kwargs)
+        )
+
+    return make
+
+
+def probe_layers(model: Any, device: torch.device) -> dict[int, LayerShape]:
+    """What each layer caches, learned from a dry run of two tokens.
+
+    Raises:
+        StartupError: the family cannot be served through the paged attention.
+    """
+    probe = ShapeProbe()
+    tokens = torch.zeros(1, 2, dtype=torch.long, device=device)
+    positions = torch.arange(2, device=device)[None]
+    family = type(model).__name__
+    try:
+        with torch.inference_mode():
+            model(
+                input_ids=tokens,
+                position_ids=positions,
+                use_cache=False,
+                logits_to_keep=1,
+                kvorum=probe,
+            )
+    except (SeamNotReached, TypeError, ValueError, RuntimeError) as error:
+        raise StartupError(
+            f"{family} is not supported: it does not let Kvorum's attention into its layers."
+        ) from error
+    expected = model.config.get_text_config().num_hidden_layers
+    if len(probe.layers) != expected:
+        raise StartupError(
+            f"{family} is not supported: {expected - len(probe.layers)} of its {expected} layers "
+            "do not attend through Kvorum. They hide their attention, or carry a state of their "
+            "own that a batch of sequences would mix."
+        )
+    return probe.layers
+
+
+def _size_cache(
+    config: EngineConfig, num_token_bytes: int, device: torch.device
+) -> tuple[int, int]:
+    """(number of blocks, context length in tokens), within the memory there is.
+
+    Raises:
+        OutOfMemory: not even the context that was asked for fits.
+    """
+    block_size = config.cache.block_size
+    context = min(config.max_model_len or config.card.max_model_len, config.card.max_model_len)
+    num_blocks = config.cache.num_blocks
+    if not num_blocks:
+        useful = config.scheduler.max_running * -(-context // block_size)
+        num_blocks = min(useful, cache_budget_bytes(device) // (num_token_bytes * block_size))
+    if num_blocks * block_size >= context:
+        return num_blocks, context
+    if config.max_model_len or num_blocks * block_size < 128:
+        raise OutOfMemory(
+            f"The KV cache has room for {num_blocks * block_size} tokens, less than one sequence "
+            f"of {context}. Lower --max-model-len, or give more --num-blocks or memory."
+        )
+    return num_blocks, num_blocks * block_size
+
+
+def _describe(device: torch.device) -> str:
+    if device.type == "cuda":
+        return f"{device} ({torch.cuda.get_device_name(device)})"
+    return f"{device} ({torch.get_num_threads()} threads)"

@@ -1,0 +1,196 @@
+"""Every message between the service and the engine: plain data, msgspec-encoded both ways.
+
+Commands are imperatives (`Submit`, `Abort`), events are nouns or past participles (`Tokens`,
+`Finished`). A request's events come in this order, and the last one comes exactly once::
+
+    Started  Tokens*  (Finished | Failed)          or, when it never starts:  Failed
+
+Events that concern the engine as a whole (`Loading`, `Ready`, `Stats`, `Down`) travel under the
+empty request id. All times are `time.monotonic_ns()` of the one machine that both sides run on.
+
+This module imports msgspec and nothing else, so that either side of a process border can.
+"""
+
+from __future__ import annotations
+
+from array import array
+from typing import Literal
+
+import msgspec
+
+FinishReason = Literal["stop", "length", "abort", "error"]
+AbortReason = Literal["abort", "stop", "timeout"]
+
+ENGINE = ""
+"""The request id under which events of the engine as a whole travel."""
+
+
+class Message(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=True):
+    """Encoded as an array with its class name in front: half the cost of an object."""
+
+
+class SamplingParams(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """How tokens are drawn from the logits, and when a sequence ends.
+
+    `temperature` 0 is greedy. `top_k` 0 and `top_p` 1 switch the filters off; they apply in this
+    order: temperature, top-k, top-p. `seed` is always given: the service draws one if the
+    client did not, so that the engine holds no randomness of its own.
+    """
+
+    max_tokens: int
+    temperature: float
+    top_p: float
+    top_k: int
+    seed: int
+    stop_token_ids: tuple[int, ...] = ()
+
+
+class Submit(Message, frozen=True):
+    """One request. `prompt` holds little-endian uint32 token ids (`pack_token_ids`)."""
+
+    request_id: str
+    prompt: bytes
+    params: SamplingParams
+    arrived_ns: int
+    tenant: str = "anonymous"
+    traceparent: str = ""
+
+    @property
+    def prompt_token_ids(self) -> list[int]:
+        return array("I", self.prompt).tolist()
+
+
+class Abort(Message, frozen=True):
+    """Ends a request early: the client left, a stop string matched, its time is over.
+
+    An abort follows its own `Submit` in the same ordered channel, so it can never overtake it.
+    An unknown or finished request id is nothing to complain about: the two have crossed.
+    """
+
+    request_id: str
+    reason: AbortReason
+
+
+class Started(Message, frozen=True):
+    """The prompt is computed and the first token exists: HTTP may commit to a status line."""
+
+    num_prompt_tokens: int
+    num_cached_tokens: int
+
+
+class Tokens(Message, frozen=True):
+    """The next output token ids of a request; a stop token's id counts but is never sent."""
+
+    token_ids: tuple[int, ...]
+
+
+class RequestTimings(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """When things happened to a request, in monotonic ns; 0 for what never did.
+
+    `queues` has one (start, end) pair for each wait: a preemption adds another.
+    """
+
+    queues: tuple[tuple[int, int], ...] = ()
+    prefill_start_ns: int = 0
+    first_token_ns: int = 0
+    last_token_ns: int = 0
+    num_prefill_chunks: int = 0
+    num_decode_steps: int = 0
+    num_preemptions: int = 0
+
+
+class Finished(Message, frozen=True):
+    """The request is over and its blocks are free."""
+
+    reason: FinishReason
+    num_prompt_tokens: int
+    num_cached_tokens: int
+    num_output_tokens: int
+    timings: RequestTimings
+
+
+class Failed(Message, frozen=True):
+    """The request is over without an answer; `code` is one of `engine.errors`, `message` fixed.
+
+    `message` never carries the text of a library's exception: that goes to the log.
+    """
+
+    code: str
+    message: str
+    timings: RequestTimings = RequestTimings()
+
+
+class Loading(Message, frozen=True):
+    """Weights are on their way; `fraction` runs from 0 to 1."""
+
+    fraction: float
+
+
+class Ready(Message, frozen=True):
+    """The engine takes requests; what it runs on, for the banner and for limits."""
+
+    model: str
+    device: str
+    dtype: str
+    num_blocks: int
+    block_size: int
+    max_model_len: int
+    max_batch_tokens: int
+    num_parameters: int
+    weight_bytes: int
+    kv_cache_bytes: int
+
+
+class Stats(Message, frozen=True):
+    """Gauges and totals since the start; sent with each frame, so reading them costs nothing."""
+
+    num_running: int = 0
+    num_waiting: int = 0
+    num_blocks: int = 0
+    num_blocks_used: int = 0
+    num_steps: int = 0
+    num_prompt_tokens: int = 0
+    num_output_tokens: int = 0
+    num_preemptions: int = 0
+    finishes: dict[str, int] = {}
+    last_step_ns: int = 0
+
+
+class Down(Message, frozen=True):
+    """The engine is gone; every pending request has got its `Failed` before this."""
+
+    code: str
+    message: str
+
+
+Command = Submit | Abort
+RequestEvent = Started | Tokens | Finished | Failed
+EngineEvent = Loading | Ready | Stats | Down
+Event = RequestEvent | EngineEvent
+
+Frame = list[tuple[str, bytes]]
+"""What the engine sends after a step: (request id, encoded event) in order."""
+
+_encoder = msgspec.msgpack.Encoder()
+_command_decoder: msgspec.msgpack.Decoder[Command] = msgspec.msgpack.Decoder(Command)
+_event_decoder: msgspec.msgpack.Decoder[Event] = msgspec.msgpack.Decoder(Event)
+
+
+def encode(message: Message) -> bytes:
+    """msgpack bytes of any message of this module."""
+    return _encoder.encode(message)
+
+
+def decode_command(raw: bytes) -> Command:
+    """The command in `raw`; `msgspec.ValidationError` if it is none."""
+    return _command_decoder.decode(raw)
+
+
+def decode_event(raw: bytes) -> Event:
+    """The event in `raw`; `msgspec.ValidationError` if it is none."""
+    return _event_decoder.decode(raw)
+
+
+def pack_token_ids(token_ids: list[int]) -> bytes:
+    """Token ids as uint32 bytes: a third of the cost of a list at 2000 tokens."""
+    return array("I", token_ids).tobytes()

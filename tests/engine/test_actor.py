@@ -1,0 +1,256 @@
+"""The engine as the service sees it: a real client, actor and scheduler around a hash runner."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import anyio
+import pytest
+
+from engine.actor import EngineActor
+from engine.client import Conversation, EngineClient
+from engine.config import SchedulerConfig
+from engine.errors import EngineLoading, EngineOverloaded, EngineUnavailable, StartupError
+from engine.protocol import (
+    Failed,
+    Finished,
+    Frame,
+    Ready,
+    RequestEvent,
+    SamplingParams,
+    Submit,
+    Tokens,
+    pack_token_ids,
+)
+from tests.hash_runner import HashRunner, expected_tokens
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from engine.step import StepPlan, StepResult
+
+READY = Ready("m", "cpu", "float32", 32, 4, 128, 64, 0, 0, 0)
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+class GatedRunner(HashRunner):
+    """Counts threads, and can be made to wait or to fail at a step."""
+
+    def __init__(self) -> None:
+        super().__init__(READY.num_blocks, READY.block_size)
+        self.threads: set[int] = set()
+        self.gate = threading.Event()
+        self.gate.set()
+        self.faults: list[Exception] = []
+
+    def execute(self, plan: StepPlan) -> StepResult:
+        self.threads.add(threading.get_ident())
+        assert self.gate.wait(5)
+        if self.faults:
+            raise self.faults.pop()
+        return super().execute(plan)
+
+
+@asynccontextmanager
+async def engine(
+    runner: HashRunner | None = None,
+    limits: SchedulerConfig | None = None,
+    load: Callable[[Callable[[float], None]], tuple[HashRunner, Ready]] | None = None,
+) -> AsyncIterator[EngineClient]:
+    limits = limits or SchedulerConfig()
+    commands, inbox = anyio.create_memory_object_stream[bytes](math.inf)
+    outbox, frames = anyio.create_memory_object_stream[Frame](math.inf)
+    client = EngineClient(commands, frames, limits)
+    model = runner or GatedRunner()
+    actor = EngineActor(
+        load or (lambda _: (model, READY)), limits, inbox, outbox, time.monotonic_ns
+    )
+    with anyio.fail_after(20), commands, frames:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(client.run)
+            tasks.start_soon(actor.run)
+            yield client
+            tasks.cancel_scope.cancel()
+
+
+def submit(request_id: str, prompt: list[int], max_tokens: int = 4) -> Submit:
+    params = SamplingParams(max_tokens, temperature=0, top_p=1, top_k=0, seed=0)
+    return Submit(request_id, pack_token_ids(prompt), params, time.monotonic_ns())
+
+
+async def all_events(conversation: Conversation) -> list[RequestEvent]:
+    events: list[RequestEvent] = []
+    while not conversation.is_over:
+        events += await conversation.receive()
+    return events
+
+
+async def answer(client: EngineClient, message: Submit) -> list[RequestEvent]:
+    with client.generate(message) as conversation:
+        return await all_events(conversation)
+
+
+def tokens_of(events: list[RequestEvent]) -> list[int]:
+    return [token for e in events if isinstance(e, Tokens) for token in e.token_ids]
+
+
+async def settle(client: EngineClient) -> None:
+    """Until everything sent before this has been taken in: commands keep their order."""
+    await answer(client, submit("the last", [0], 1))
+
+
+async def test_tokens_come_in_order_and_then_the_end() -> None:
+    async with engine() as client:
+        events = await answer(client, submit("a", [1, 2, 3]))
+        assert tokens_of(events) == expected_tokens([1, 2, 3], 4)
+        assert isinstance(events[-1], Finished)
+
+
+async def test_many_requests_share_steps_and_one_thread() -> None:
+    runner = GatedRunner()
+    answers: dict[int, list[RequestEvent]] = {}
+    async with engine(runner) as client:
+
+        async def ask(number: int) -> None:
+            answers[number] = await answer(client, submit(str(number), [number], 8))
+
+        async with anyio.create_task_group() as tasks:
+            for number in range(8):
+                tasks.start_soon(ask, number)
+        assert client.stats.num_steps < 8 * 8 / 2
+    assert len(runner.threads) == 1
+    assert {n: tokens_of(e) for n, e in answers.items()} == {
+        n: expected_tokens([n], 8) for n in range(8)
+    }
+
+
+async def test_leaving_early_aborts_and_frees_the_blocks() -> None:
+    async with engine() as client:
+        with client.generate(submit("a", [1], max_tokens=120)) as conversation:
+            await conversation.receive()
+            assert client.stats.num_running == 1
+        await settle(client)
+        assert client.stats.finishes == {"abort": 1, "length": 1}
+        assert (client.stats.num_blocks_used, client.num_in_flight) == (0, 0)
+
+
+async def test_a_cancelled_reader_aborts_too() -> None:
+    async with engine() as client:
+        with anyio.CancelScope() as reader:
+            with client.generate(submit("a", [1], max_tokens=120)) as conversation:
+                await conversation.receive()
+                reader.cancel()
+                await anyio.sleep_forever()
+        await settle(client)
+        assert client.stats.finishes["abort"] == 1
+
+
+async def test_beyond_the_limits_is_overload_and_leaves_nothing_behind() -> None:
+    runner = GatedRunner()
+    runner.gate.clear()
+    async with engine(runner, SchedulerConfig(max_running=1, max_waiting=1)) as client:
+        await client.wait_ready()
+        with (
+            client.generate(submit("a", [1])) as first,
+            client.generate(submit("b", [2])) as second,
+        ):
+            with pytest.raises(EngineOverloaded), client.generate(submit("c", [3])):
+                pass
+            runner.gate.set()
+            assert tokens_of(await all_events(first)) == expected_tokens([1], 4)
+            assert tokens_of(await all_events(second)) == expected_tokens([2], 4)
+        assert client.num_in_flight == 0
+        assert tokens_of(await answer(client, submit("c", [3]))) == expected_tokens([3], 4)
+
+
+async def test_a_step_that_fails_ends_its_requests_and_the_next_step_works(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    runner = GatedRunner()
+    runner.faults = [RuntimeError("secret detail")]
+    async with engine(runner) as client:
+        (failed,) = await answer(client, submit("a", [1]))
+        assert isinstance(failed, Failed)
+        assert failed.code == "engine_error"
+        assert "secret" not in failed.message
+        assert tokens_of(await answer(client, submit("b", [2]))) == expected_tokens([2], 4)
+        await settle(client)
+    assert "secret detail" in caplog.text
+
+
+async def test_an_engine_that_keeps_failing_goes_down_and_refuses_what_follows() -> None:
+    runner = GatedRunner()
+    runner.faults = [RuntimeError("broken")] * 9
+    async with engine(runner) as client:
+        for name in ("a", "b", "c"):
+            *_, last = await answer(client, submit(name, [1]))
+            assert isinstance(last, Failed)
+        assert (await client.wait_down()).code == "engine_error"
+        with pytest.raises(EngineUnavailable), client.generate(submit("d", [1])):
+            pass
+
+
+async def test_stopping_waits_for_the_running_step_and_ends_every_request() -> None:
+    runner = GatedRunner()
+    runner.gate.clear()
+    async with engine(runner) as client:
+        await client.wait_ready()
+        with client.generate(submit("a", [1])) as conversation:
+            await anyio.lowlevel.checkpoint()
+            client._commands.close()  # the service is going away
+            runner.gate.set()
+            events = await all_events(conversation)
+    assert isinstance(events[-1], Failed | Finished)
+    assert len([e for e in events if isinstance(e, Failed | Finished)]) == 1
+
+
+async def test_requests_sent_while_the_model_loads_are_answered_after_it() -> None:
+    gate = threading.Event()
+
+    def load(progress: Callable[[float], None]) -> tuple[HashRunner, Ready]:
+        progress(0.5)
+        assert gate.wait(5)
+        return GatedRunner(), READY
+
+    async with engine(load=load) as client:
+        with pytest.raises(EngineLoading):
+            await client.wait_ready(timeout_s=0)
+        with client.generate(submit("a", [1])) as conversation:
+            gate.set()
+            assert tokens_of(await all_events(conversation)) == expected_tokens([1], 4)
+        assert client.load_fraction == 0.5
+        assert await client.wait_ready() == READY
+
+
+async def test_a_model_that_cannot_load_says_why_to_everyone_who_waits() -> None:
+    def load(progress: Callable[[float], None]) -> tuple[HashRunner, Ready]:
+        raise StartupError("no room")
+
+    async with engine(load=load) as client:
+        down = await client.wait_down()
+        assert (down.code, down.message) == ("startup_failed", "no room")
+        with pytest.raises(EngineUnavailable, match="no room"):
+            await client.wait_ready()
+
+
+async def test_two_hundred_clients_that_vanish_leave_nothing_in_use() -> None:
+    async with engine() as client:
+        async with anyio.create_task_group() as tasks:
+
+            async def come_and_go(number: int) -> None:
+                with client.generate(submit(str(number), [number % 7], 100)) as conversation:
+                    await conversation.receive()
+
+            for number in range(200):
+                tasks.start_soon(come_and_go, number)
+        await settle(client)
+        assert client.num_in_flight == 0
+        assert client.stats.num_blocks_used == 0

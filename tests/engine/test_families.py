@@ -1,0 +1,128 @@
+"""Greedy tokens of unmodified Hugging Face families, against plain transformers generate."""
+
+from __future__ import annotations
+
+import random
+import time
+from typing import TYPE_CHECKING
+
+import anyio
+import pytest
+
+from engine.config import CacheConfig, EngineConfig, SchedulerConfig
+from engine.errors import EngineUnavailable
+from engine.inline import open_inline
+from engine.models.card import read_card
+from engine.protocol import SamplingParams, Submit, Tokens, pack_token_ids
+from tests.tiny_model import (
+    EOS,
+    FAMILIES,
+    UNSERVABLE,
+    greedy_by_transformers,
+    save_tiny_model,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from engine.client import EngineClient
+
+MAX_TOKENS = 24
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+async def generate(
+    client: EngineClient, name: str, prompt: list[int], stop: tuple[int, ...] = (), **params: float
+) -> list[int]:
+    fields = {"temperature": 0.0, "top_p": 1.0, "top_k": 0, "seed": 0, **params}
+    message = Submit(
+        name,
+        pack_token_ids(prompt),
+        SamplingParams(MAX_TOKENS, stop_token_ids=stop, **fields),  # type: ignore[arg-type]
+        time.monotonic_ns(),
+    )
+    tokens: list[int] = []
+    with client.generate(message) as conversation:
+        while not conversation.is_over:
+            for event in await conversation.receive():
+                tokens += event.token_ids if isinstance(event, Tokens) else ()
+    return tokens
+
+
+def tight(folder: Path, num_blocks: int = 14) -> EngineConfig:
+    """Blocks so few that a crowd is preempted, a budget so small that prompts come in chunks."""
+    return EngineConfig(
+        card=read_card(folder, "tiny"),
+        device="cpu",
+        dtype="float32",
+        max_model_len=96,
+        num_threads=1,
+        cache=CacheConfig(block_size=8, num_blocks=num_blocks),
+        scheduler=SchedulerConfig(max_batch_tokens=20),
+    )
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+async def test_a_crowd_gets_what_plain_transformers_generate_gives_each_alone(
+    family: str, tmp_path: Path
+) -> None:
+    folder = save_tiny_model(tmp_path, family)
+    rng = random.Random(1)
+    prompts = [[rng.randrange(256) for _ in range(n)] for n in (1, 3, 17, 40, 60, 5)]
+    answers: dict[int, list[int]] = {}
+    async with open_inline(tight(folder)) as client:
+        await client.wait_ready(60)
+
+        async def ask(index: int) -> None:
+            answers[index] = await generate(client, str(index), prompts[index], stop=(EOS,))
+
+        async with anyio.create_task_group() as tasks:
+            for index in range(len(prompts)):
+                tasks.start_soon(ask, index)
+        assert client.stats.num_preemptions > 0
+        assert client.stats.num_blocks_used == 0
+    for index, prompt in enumerate(prompts):
+        expected = greedy_by_transformers(folder, prompt, MAX_TOKENS)
+        assert answers[index] == [token for token in expected if token != EOS]
+
+
+async def test_a_seed_draws_the_same_tokens_alone_and_in_a_crowd(tmp_path: Path) -> None:
+    folder = save_tiny_model(tmp_path, "Qwen3")
+    params = {"temperature": 1.2, "top_p": 0.9, "top_k": 40}
+    crowd: dict[int, list[int]] = {}
+    async with open_inline(tight(folder)) as client:
+        await client.wait_ready(60)
+        alone = [await generate(client, f"a{i}", [i, 7], seed=i, **params) for i in range(5)]
+
+        async def ask(index: int) -> None:
+            crowd[index] = await generate(client, f"b{index}", [index, 7], seed=index, **params)
+
+        async with anyio.create_task_group() as tasks:
+            for index in range(5):
+                tasks.start_soon(ask, index)
+        other = await generate(client, "c", [0, 7], seed=99, **params)
+    assert [crowd[i] for i in range(5)] == alone
+    assert other != alone[0]
+
+
+@pytest.mark.parametrize("family", UNSERVABLE)
+async def test_a_family_that_would_answer_wrong_is_refused_at_the_start(
+    family: str, tmp_path: Path
+) -> None:
+    folder = save_tiny_model(tmp_path, family)
+    card = read_card(save_tiny_model(tmp_path / "card", "Llama"), "tiny")
+    config = EngineConfig(card=msgspec.structs.replace(card, path=str(folder)), device="cpu")
+    async with open_inline(config) as client:
+        with pytest.raises(EngineUnavailable, match="not supported"):
+            await client.wait_ready(60)
+
+
+async def test_a_context_that_does_not_fit_the_cache_is_refused_with_advice(tmp_path: Path) -> None:
+    config = tight(save_tiny_model(tmp_path, "Llama"), num_blocks=4)
+    async with open_inline(config) as client:
+        with pytest.raises(EngineUnavailable, match="--max-model-len"):
+            await client.wait_ready(60)
