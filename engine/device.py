@@ -105,13 +105,14 @@ def choose_dtype(
 def cache_budget_bytes(device: torch.device) -> int:
     """Memory that the KV cache may take: what a GPU has left, a share of a CPU's."""
     if device.type == "cuda":
-        free, _ = torch.cuda.mem_get_info(device)
-        return int(free * 0.85)
-    return min(available_memory_bytes() * 3 // 10, _MAX_CPU_CACHE_BYTES)
+        return free_bytes(device) * 85 // 100
+    return min(free_bytes(device) * 30 // 100, _MAX_CPU_CACHE_BYTES)
 
 
-def available_memory_bytes() -> int:
-    """Main memory that can be had without swapping."""
+def free_bytes(device: torch.device) -> int:
+    """Memory of a GPU, or of the machine without swapping, that can be had now."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
     meminfo = Path("/proc/meminfo")
     if meminfo.exists():
         for line in meminfo.read_text().splitlines():

@@ -9,14 +9,26 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import anyio
+import anyio.to_thread
 
 from engine.client import EngineClient
 from engine.protocol import Frame
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
+    from engine.actor import EngineActor
     from engine.config import EngineConfig
+    from engine.models.loader import LoadedModel
+
+
+def _import_torch_side() -> tuple[type[EngineActor], Callable[..., LoadedModel]]:
+    """torch and transformers take seconds: not before there is an engine to run, and not on the
+    event loop, which answers health checks meanwhile."""
+    from engine.actor import EngineActor
+    from engine.models.loader import load
+
+    return EngineActor, load
 
 
 @asynccontextmanager
@@ -25,14 +37,11 @@ async def open_inline(config: EngineConfig) -> AsyncIterator[EngineClient]:
 
     Leaving the block waits for the running step, fails what is pending and frees the model.
     """
-    # torch takes seconds to import: not before there is an engine to run.
-    from engine.actor import EngineActor
-    from engine.models.loader import load
-
+    actor_type, load = await anyio.to_thread.run_sync(_import_torch_side)
     command_send, command_receive = anyio.create_memory_object_stream[bytes](math.inf)
     frame_send, frame_receive = anyio.create_memory_object_stream[Frame](math.inf)
     client = EngineClient(command_send, frame_receive, config.scheduler)
-    actor = EngineActor(
+    actor = actor_type(
         partial(load, config), config.scheduler, command_receive, frame_send, time.monotonic_ns
     )
     with command_send, frame_receive:

@@ -46,7 +46,10 @@ class SamplingParams(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class Submit(Message, frozen=True):
-    """One request. `prompt` holds little-endian uint32 token ids (`pack_token_ids`)."""
+    """One request. `prompt` holds uint32 token ids (`pack_token_ids`).
+
+    Its wait in the queue counts from `arrived_ns`.
+    """
 
     request_id: str
     prompt: bytes

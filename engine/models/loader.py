@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
+import transformers
 from tqdm import tqdm
 from transformers import AutoModelForCausalLM
 from transformers.utils import logging as transformers_logging
@@ -17,16 +18,17 @@ from transformers.utils import logging as transformers_logging
 from engine.attention.probe import LayerShape, ShapeProbe, bytes_per_token
 from engine.attention.seam import IMPLEMENTATION, SeamNotReached, register
 from engine.device import (
-    available_memory_bytes,
     cache_budget_bytes,
     choose_device,
     choose_dtype,
+    free_bytes,
     set_num_threads,
 )
 from engine.errors import OutOfMemory, StartupError
 from engine.kv_tensors import KVTensors
 from engine.model_runner import ModelRunner
 from engine.protocol import Ready
+from engine.step import ScheduledSequence, StepPlan
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -71,17 +73,32 @@ def load(config: EngineConfig, progress: Callable[[float], None]) -> LoadedModel
         weight_bytes=sum(p.numel() * p.element_size() for p in model.parameters()),
         kv_cache_bytes=num_blocks * config.cache.block_size * bytes_per_token(layers, dtype),
     )
-    return LoadedModel(ModelRunner(model, cache, device), ready)
+    runner = ModelRunner(model, cache, device)
+    _warm_up(runner)
+    return LoadedModel(runner, ready)
+
+
+def _warm_up(runner: ModelRunner) -> None:
+    """One prefill and one decode into block 0, so that the first user does not wait for what
+    torch sets up at its first call. Whoever gets the block writes its slots before reading them."""
+    for token_ids in ([0, 0], [0]):
+        sequence = ScheduledSequence("", token_ids, 0, [0], True, 1.0, 1.0, 0, 0)
+        runner.execute(StepPlan((sequence,)))
 
 
 def _load_weights(
     card: ModelCard, dtype: torch.dtype, device: torch.device, progress: Callable[[float], None]
 ) -> Any:
-    if device.type == "cpu" and card.size_bytes > available_memory_bytes():
+    if card.size_bytes > free_bytes(device):
         raise OutOfMemory(
             f"{card.name} has {card.size_bytes / 2**30:.1f} GiB of weights, more than the "
-            f"{available_memory_bytes() / 2**30:.1f} GiB of memory that are free. Choose a smaller "
+            f"{free_bytes(device) / 2**30:.1f} GiB that are free on {device}. Choose a smaller "
             "model, or free memory."
+        )
+    if not hasattr(transformers, card.architecture):
+        raise StartupError(
+            f"{card.name} is a {card.architecture}, which transformers {transformers.__version__} "
+            "does not have. Code that comes with a model is never run."
         )
     register()
     previous = transformers_logging.set_tqdm_hook(_progress_hook(progress))
@@ -172,6 +189,12 @@ def _size_cache(
     if not num_blocks:
         useful = config.scheduler.max_running * -(-context // block_size)
         num_blocks = min(useful, cache_budget_bytes(device) // (num_token_bytes * block_size))
+    elif num_blocks * block_size * num_token_bytes > free_bytes(device):
+        raise OutOfMemory(
+            f"--num-blocks {num_blocks} takes {num_blocks * block_size * num_token_bytes / 2**30:.1f} "
+            f"GiB, more than the {free_bytes(device) / 2**30:.1f} GiB that are free. Lower it, or "
+            "leave it out: then the cache is sized to the memory."
+        )
     if num_blocks * block_size >= context:
         return num_blocks, context
     if config.max_model_len or num_blocks * block_size < 128:

@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 import anyio
+import msgspec
 import pytest
 
 from engine.config import CacheConfig, EngineConfig, SchedulerConfig
@@ -125,4 +126,19 @@ async def test_a_context_that_does_not_fit_the_cache_is_refused_with_advice(tmp_
     config = tight(save_tiny_model(tmp_path, "Llama"), num_blocks=4)
     async with open_inline(config) as client:
         with pytest.raises(EngineUnavailable, match="--max-model-len"):
+            await client.wait_ready(60)
+
+
+async def test_a_cache_larger_than_the_memory_is_refused_with_advice(tmp_path: Path) -> None:
+    config = tight(save_tiny_model(tmp_path, "Llama"), num_blocks=10**8)
+    async with open_inline(config) as client:
+        with pytest.raises(EngineUnavailable, match="--num-blocks"):
+            await client.wait_ready(60)
+
+
+async def test_a_model_that_would_need_its_own_code_is_refused(tmp_path: Path) -> None:
+    card = read_card(save_tiny_model(tmp_path, "Llama"), "tiny")
+    config = EngineConfig(card=msgspec.structs.replace(card, architecture="MyForCausalLM"))
+    async with open_inline(config) as client:
+        with pytest.raises(EngineUnavailable, match="never run"):
             await client.wait_ready(60)

@@ -1,0 +1,17 @@
+"""Text on both sides of the engine: from messages to token ids, and from token ids to text.
+
+Read it in this order:
+
+- ``chat_template``    messages -> one rendered text, by the model's own template in a sandbox
+- ``limited_sandbox``  that sandbox: what a template may not do and may not blow up
+- ``tokenizer``        text <-> token ids, by the ``tokenizers`` library
+- ``prompt_encoder``   messages -> prompt ids; text typed by users never becomes a control token
+- ``control_tokens``, ``disguise``, ``barrier_encoder``   how the line above is kept
+- ``detokenizer``      token ids -> text, piece by piece, equal to one decode of all
+- ``stop_matcher``     text -> the text before the first stop string
+- ``tool_parsers``     text -> content and tool calls
+- ``errors``           what can go wrong
+
+All of it is pure and synchronous and imports neither torch nor transformers: the HTTP side uses
+it. A template's wall-clock limit is the caller's: run it where it can be killed.
+"""

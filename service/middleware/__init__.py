@@ -1,0 +1,1 @@
+"""Pure ASGI middleware; `service.app` lists them in order."""

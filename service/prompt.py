@@ -1,0 +1,117 @@
+"""A request of any API for a generation, its prompt, and how both fit into the model's context."""
+
+from __future__ import annotations
+
+import msgspec
+
+from engine.protocol import Submit
+from engine.text.errors import PromptUnencodable, TemplateRejected, TextError
+from service.errors import BadRequest, ContextExceeded, InternalFault, ValidationFault
+from service.served_model import ServedModel
+
+JsonObject = dict[str, object]
+
+
+class GenerationRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """What an API asks for. `deadline_s` is on the clock of `anyio.current_time()`.
+
+    `messages` and `tools` are as chat templates take them; tools that the model may not call are
+    not among them. `num_bytes` is the size of the request: a large one is encoded in a thread.
+    """
+
+    messages: list[JsonObject]
+    tools: list[JsonObject]
+    num_bytes: int
+    deadline_s: float
+    max_tokens: int | None = None
+    max_tokens_field: str = "max_tokens"
+    """How the API calls it, for faults."""
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0
+    seed: int | None = None
+    stop: tuple[str, ...] = ()
+    stop_token_ids: tuple[int, ...] = ()
+    operation: str = "chat"
+    response_id: str = ""
+    is_streamed: bool = False
+    tenant: str = "anonymous"
+    traceparent: str = ""
+
+
+class Prepared(msgspec.Struct, frozen=True, kw_only=True):
+    """A request that the engine can take; nothing has been sent yet."""
+
+    request: GenerationRequest
+    served: ServedModel
+    submit: Submit
+    num_prompt_tokens: int
+    start_ns: int
+    tokenize_start_ns: int
+    tokenize_end_ns: int
+
+
+def check_fields(request: GenerationRequest, served: ServedModel, max_model_len: int) -> None:
+    """What needs the model, but not the prompt's ids.
+
+    Raises:
+        ValidationFault: `max_tokens` is above the context, or a stop id is no token.
+        ContextExceeded: the messages are so long that they cannot fit, whatever their tokens.
+    """
+    if request.max_tokens is not None and request.max_tokens > max_model_len:
+        raise ValidationFault(
+            f"`{request.max_tokens_field}` is {request.max_tokens}, but this model's context "
+            f"holds {max_model_len} tokens.",
+            param=request.max_tokens_field,
+        )
+    vocab_size = served.card.vocab_size
+    for place, token_id in enumerate(request.stop_token_ids):
+        if token_id >= vocab_size:
+            raise ValidationFault(
+                f"`stop_token_ids` must be below the vocabulary's {vocab_size}.",
+                param=f"stop_token_ids[{place}]",
+            )
+    num_chars = sum(_num_chars(message.get("content")) for message in request.messages)
+    num_least = num_chars // served.tokenizer.longest_token_chars
+    if num_least > max_model_len:
+        raise _too_long(max_model_len, f"at least {num_least}")
+
+
+def encode(served: ServedModel, request: GenerationRequest) -> list[int]:
+    """The prompt's token ids. Slow for long prompts.
+
+    Raises:
+        BadRequest: the template refuses the messages, or they cannot be encoded.
+        InternalFault: the template is broken.
+    """
+    try:
+        return served.encoder.encode(request.messages, request.tools or None)
+    except TemplateRejected as error:  # the model's own words
+        raise BadRequest(
+            f"The model's chat template refuses these messages: {error}", param="messages"
+        ) from None
+    except PromptUnencodable as error:
+        raise BadRequest(str(error), param="messages") from None
+    except TextError as error:
+        raise InternalFault from error
+
+
+def fit(num_prompt_tokens: int, max_tokens: int | None, max_model_len: int) -> int:
+    """How many tokens the answer may have. Raises `ContextExceeded` if that is none."""
+    num_left = max_model_len - num_prompt_tokens
+    if num_left < 1:
+        raise _too_long(max_model_len, str(num_prompt_tokens))
+    return num_left if max_tokens is None else min(max_tokens, num_left)
+
+
+def _too_long(max_model_len: int, num_tokens: str) -> ContextExceeded:
+    """OpenAI's words: agents look for them to know that they must compact their history."""
+    return ContextExceeded(
+        f"This model's maximum context length is {max_model_len} tokens. However, your messages "
+        f"resulted in {num_tokens} tokens. Please reduce the length of the messages.",
+        param="messages",
+    )
+
+
+def _num_chars(content: object) -> int:
+    return len(content) if isinstance(content, str) else 0

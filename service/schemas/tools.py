@@ -1,0 +1,77 @@
+"""Functions that a model may call, and how a client says so."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta, Raw
+
+from service.body import decode
+from service.errors import NotSupported, ValidationFault
+
+MAX_TOOLS = 128
+MAX_SCHEMA_BYTES = 64 * 1024
+MAX_DESCRIPTION_CHARS = 16 * 1024
+
+FunctionName = Annotated[str, Meta(pattern=r"^[a-zA-Z0-9_-]{1,64}\Z")]
+
+
+class FunctionDefinition(msgspec.Struct, forbid_unknown_fields=True):
+    """A function by name. `parameters` is a JSON schema, kept as it was written.
+
+    `strict` is accepted: until grammars are built a call is parsed, not forced.
+    """
+
+    name: FunctionName
+    description: Annotated[str, Meta(max_length=MAX_DESCRIPTION_CHARS)] | None = None
+    parameters: Raw = Raw(b"null")
+    strict: bool | None = None
+
+
+class FunctionTool(msgspec.Struct, tag_field="type", tag="function", forbid_unknown_fields=True):
+    """What `tools` holds for a function."""
+
+    function: FunctionDefinition
+
+
+class CustomTool(msgspec.Struct, tag_field="type", tag="custom"):
+    """A tool with free text input; known, so that refusing it can say so."""
+
+
+Tool = FunctionTool | CustomTool
+Tools = Annotated[list[Tool], Meta(min_length=1, max_length=MAX_TOOLS)]
+ToolChoice = Literal["none", "auto", "required"] | dict[str, object]
+
+
+def template_tools(tools: list[Tool] | None) -> list[dict[str, object]]:
+    """The tools as chat templates take them: OpenAI's shape, in the order of its documentation.
+
+    Raises:
+        NotSupported: a custom tool.
+        ValidationFault: `parameters` is no object, or too large.
+    """
+    return [_template_tool(tool, f"tools[{index}]") for index, tool in enumerate(tools or [])]
+
+
+def _template_tool(tool: Tool, at: str) -> dict[str, object]:
+    if isinstance(tool, CustomTool):
+        raise NotSupported("Tools of type `custom` are not supported.", param=f"{at}.type")
+    definition = tool.function
+    function: dict[str, object] = {"name": definition.name}
+    if definition.description is not None:
+        function["description"] = definition.description
+    parameters = _parameters(definition.parameters, f"{at}.function.parameters")
+    if parameters is not None:
+        function["parameters"] = parameters
+    if definition.strict is not None:
+        function["strict"] = definition.strict
+    return {"type": "function", "function": function}
+
+
+def _parameters(raw: Raw, at: str) -> dict[str, object] | None:
+    if len(raw) > MAX_SCHEMA_BYTES:
+        raise ValidationFault(
+            f"The parameters of a function exceed {MAX_SCHEMA_BYTES} bytes.", param=at
+        )
+    return decode(raw, dict[str, object] | None, at)  # type: ignore[arg-type]

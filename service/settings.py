@@ -1,0 +1,164 @@
+"""Every knob of the server, once: the frozen tree that flags, variables and files fill.
+
+Names, types, bounds and descriptions stand here and nowhere else; `service.knobs` derives flags,
+`KVORUM_*` variables, file entries, `--help` and docs/settings.md from them. A field's name is
+unique in the whole tree, because flags and variables do not carry the section. A new knob needs an
+owner and a measurement: there are few on purpose.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+DEFAULT_MODEL = "kvorum-mini"
+
+Dtype = Literal["auto", "float32", "bfloat16", "float16"]
+LogLevel = Literal["debug", "info", "warning", "error"]
+LogFormat = Literal["text", "json"]
+
+
+class SettingsError(Exception):
+    """A setting is unknown or wrong; the text names it, its source and what to do."""
+
+
+def redact(secret: str | None) -> str | None:
+    """The last 4 characters, or nothing of a secret so short that 4 would give it away."""
+    if secret is None:
+        return None
+    return f"…{secret[-4:]}" if len(secret) >= 12 else "…"
+
+
+class _Section(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=False
+):
+    """One table of the configuration file and one group of `--help`."""
+
+
+class ModelSettings(_Section, frozen=True):
+    """Model"""
+
+    model: Annotated[
+        str,
+        Meta(
+            min_length=1,
+            description="what to serve: an embedded model's name, a local folder or a hub id",
+            extra={"is_positional": True},
+        ),
+    ] = DEFAULT_MODEL
+    served_model_name: Annotated[
+        str | None,
+        Meta(description="the name clients use; by default the model's own or its folder's"),
+    ] = None
+    device: Annotated[
+        str,
+        Meta(pattern=r"^(auto|cpu|cuda(:\d{1,2})?)$", description="auto, cpu, cuda or cuda:N"),
+    ] = "auto"
+    dtype: Annotated[Dtype, Meta(description="type of the weights; auto suits the device")] = "auto"
+    max_model_len: Annotated[
+        int,
+        Meta(ge=0, le=10_000_000, description="context in tokens; 0 takes the model's own"),
+    ] = 0
+
+
+class ServerSettings(_Section, frozen=True):
+    """Server"""
+
+    host: Annotated[
+        str, Meta(min_length=1, description="address to listen on; 0.0.0.0 or :: for all")
+    ] = "127.0.0.1"
+    port: Annotated[
+        int, Meta(ge=0, le=65535, description="port to listen on; 0 takes a free one")
+    ] = 8000
+    ssl_certfile: Annotated[
+        str | None, Meta(description="PEM file of the certificate chain; switches TLS on")
+    ] = None
+    ssl_keyfile: Annotated[str | None, Meta(description="PEM file of the private key")] = None
+    drain_timeout_s: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=3600,
+            description="seconds that running requests get to finish after SIGTERM or Ctrl-C",
+        ),
+    ] = 30.0
+
+
+class AuthSettings(_Section, frozen=True):
+    """Access"""
+
+    api_key: Annotated[
+        Annotated[str, Meta(pattern=r"^[\x21-\x7e]+$")] | None,
+        Meta(
+            description="key that clients must send as 'Authorization: Bearer …'; "
+            "other users of the machine can read a flag, so prefer the variable or the file",
+            extra={"is_secret": True},
+        ),
+    ] = None
+    api_key_file: Annotated[
+        str | None, Meta(description="file that holds the key, instead of --api-key")
+    ] = None
+
+    def __repr__(self) -> str:
+        return f"AuthSettings(api_key={redact(self.api_key)!r}, api_key_file={self.api_key_file!r})"
+
+
+class EngineSettings(_Section, frozen=True):
+    """Engine"""
+
+    num_blocks: Annotated[
+        int,
+        Meta(ge=0, le=10_000_000, description="KV cache blocks; 0 sizes the cache to the memory"),
+    ] = 0
+    max_batch_tokens: Annotated[
+        int, Meta(ge=1, le=1_000_000, description="tokens computed in one step, at most")
+    ] = 512
+    max_running: Annotated[
+        int, Meta(ge=1, le=100_000, description="requests that run at once, at most")
+    ] = 256
+    max_waiting: Annotated[
+        int,
+        Meta(ge=0, le=1_000_000, description="requests that wait, at most; more get 429"),
+    ] = 1024
+    num_threads: Annotated[
+        int, Meta(ge=0, le=1024, description="CPU threads of a step; 0 chooses")
+    ] = 0
+
+
+class LimitSettings(_Section, frozen=True):
+    """Limits of one request"""
+
+    request_timeout_s: Annotated[
+        float, Meta(gt=0, le=86_400, description="seconds from arrival to the last token, at most")
+    ] = 600.0
+    max_body_bytes: Annotated[
+        int, Meta(ge=1024, le=2**30, description="bytes of a JSON body, at most; more get 413")
+    ] = 4 * 2**20
+    body_timeout_s: Annotated[
+        float,
+        Meta(gt=0, le=3600, description="seconds a body may stand still while it arrives"),
+    ] = 30.0
+
+
+class TelemetrySettings(_Section, frozen=True):
+    """Logs (traces are switched by the standard OTEL_* variables)"""
+
+    log_level: Annotated[LogLevel, Meta(description="least severe level that is logged")] = "info"
+    log_format: Annotated[
+        LogFormat, Meta(description="text for people, json for collectors; both on stderr")
+    ] = "text"
+
+
+class Settings(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=False
+):
+    """All settings; `repr` shows of secrets the last 4 characters at most."""
+
+    model: ModelSettings = ModelSettings()
+    server: ServerSettings = ServerSettings()
+    auth: AuthSettings = AuthSettings()
+    engine: EngineSettings = EngineSettings()
+    limits: LimitSettings = LimitSettings()
+    telemetry: TelemetrySettings = TelemetrySettings()

@@ -1,0 +1,173 @@
+"""Templates render as in transformers, in a sandbox with limits."""
+
+import json
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+
+from engine.text.chat_template import ChatTemplate
+from engine.text.errors import TemplateFailed, TemplateMissing, TemplateRejected, TextError
+
+
+def render(source: str, content: object = "hi", **kwargs: object) -> str:
+    template = ChatTemplate({"default": source}, {"bos_token": "<s>"}, max_chars=100_000)
+    return template.render([{"role": "user", "content": content}], **kwargs)
+
+
+SAME = [
+    "{{ bos_token }}{% for m in messages %}{{ m.content }}{% endfor %}",
+    "{%- for m in messages -%}\n  {% if loop.first %}\n x{{ m['content'] }}\n  {% endif %}\n{% endfor %}",
+    "{% for m in messages %}{% if m.role == 'x' %}{% continue %}{% endif %}a{% break %}{% endfor %}",
+    "{{ tools | tojson }}|{{ tools | tojson(indent=2) }}|{{ messages | tojson(ensure_ascii=true) }}",
+    "{% set ns = namespace(a=1) %}{% set ns.a = ns.a + 1 %}{{ ns.a }}{{ dict(b=2) }}",
+    "a{% generation %}{{ messages[0].content }}{% endgeneration %}b",
+    "{% macro m(x) %}[{{ x }}]{% endmacro %}{{ m('q') ~ 1 ~ none ~ messages[0].content }}",
+    "{{ messages[0].content | upper | replace('I', 'j') | indent(2) | center(9) }}{{ 'ab' * 3 }}",
+    "{{ '%s-%d' % ('a', 3) }}{{ '{}:{}'.format(1, 2) }}{{ ', '.join(['a', 'b']) | trim }}{{ 2 ** 3 }}",
+    "{{ messages[0].thinking }}{{ messages[0].reasoning_content }}{{ messages[0].name is defined }}",
+    "{{ ['a', 'b'] | join('-') }}{{ [1, 2, 3] | batch(2) | list }}{{ documents is none }}{{ missing }}",
+    "{{ enable_thinking is defined and enable_thinking }}{{ strftime_now('%Y') }}",
+]
+
+
+@pytest.mark.parametrize("source", SAME)
+def test_it_renders_what_transformers_renders(tmp_path: Path, source: str) -> None:
+    from transformers.utils.chat_template_utils import render_jinja_template
+
+    messages = [{"role": "user", "content": "hi <ä>&\n", "reasoning": "r"}]
+    tools = [{"type": "function", "function": {"name": "f", "description": "<é>"}}]
+    theirs, _ = render_jinja_template(
+        [messages],
+        tools,
+        None,
+        source,
+        add_generation_prompt=True,
+        bos_token="<s>",
+        enable_thinking=True,
+    )
+    ours = ChatTemplate({"default": source}, {"bos_token": "<s>"})
+    assert ours.render(messages, tools, True, enable_thinking=True) == theirs[0]
+
+
+def test_the_templates_own_refusal_is_the_callers_fault() -> None:
+    with pytest.raises(TemplateRejected, match=r"^roles must alternate$"):
+        render("{{ raise_exception('roles must alternate') }}")
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "{{ messages[0].content.missing.more }}",
+        "{{ 1 / 0 }}",
+        "{{ messages | undefined_filter_result(3) }}",
+        "{% if %}",
+        "{{ messages[9].content }}",
+    ],
+)
+def test_any_other_fault_is_a_failure(source: str) -> None:
+    with pytest.raises(TemplateFailed):
+        render(source)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "{{ cycler.__init__.__globals__.os }}",
+        "{{ ''.__class__.__mro__[1].__subclasses__() }}",
+        "{{ messages.append(1) }}",
+        "{% set ns = namespace(__class__=1) %}",
+        "{% include 'x' %}",
+        "{{ lipsum(5) }}",
+    ],
+)
+def test_nothing_leads_out_of_the_sandbox(source: str) -> None:
+    with pytest.raises(TemplateFailed):
+        render(source)
+
+
+def test_format_strings_see_no_private_attributes() -> None:
+    source = "{{ '{0.__class__}'.format(1) }}{{ ('{0.__class__}' | attr('format'))(1) }}"
+    assert "class" not in render(source)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "{{ range(10 ** 9) | list }}",
+        "{{ 'a' * 10 ** 10 }}",
+        "{{ 10000000000 * 'a' }}",
+        "{{ [0] * 10 ** 9 }}",
+        "{{ 10 ** (10 ** 10) }}",
+        "{% for i in range(1000) %}{{ 'a' * 1000 }}{% endfor %}",
+        "{% set ns = namespace(x='aa') %}{% for i in range(60) %}{% set ns.x = ns.x ~ ns.x %}{% endfor %}",
+        "{% set ns = namespace(x='aa') %}{% for i in range(60) %}{% set ns.x = ns.x + ns.x %}{% endfor %}",
+        "{% set ns = namespace(x=[1]) %}{% for i in range(60) %}{% set ns.x = ns.x + ns.x %}{% endfor %}",
+        "{% set ns = namespace(x='aa') %}{% for i in range(60) %}{% set y %}{{ ns.x }}{{ ns.x }}"
+        "{% endset %}{% set ns.x = y %}{% endfor %}",
+        "{% macro d(x) %}{{ x }}{{ x }}{% endmacro %}{% set ns = namespace(x='aa') %}"
+        "{% for i in range(60) %}{% set ns.x = d(ns.x) %}{% endfor %}",
+        "{{ 'a'.ljust(10 ** 9) }}",
+        "{{ 'a'.zfill(10 ** 9) }}",
+        "{{ 'a' | center(1000000000) }}",
+        "{{ 'a\n' | indent(1000000000) }}",
+        "{{ '\t'.expandtabs(10 ** 9) }}",
+        "{{ ('a' * 90000).replace('a', 'b' * 90000) }}",
+        "{{ ('a' * 90000) | replace('a', 'b' * 90000) }}",
+        "{{ ('a' * 90000).join(['b'] * 90000) }}",
+        "{{ (['b'] * 90000) | join('a' * 90000) }}",
+        "{{ '%1000000000d' % 1 }}",
+        "{{ '%*d' % (1000000000, 1) }}",
+        "{{ '{:1000000000}'.format(1) }}",
+        "{{ '{:{}}'.format(1, 1000000000) }}",
+        "{{ '%1000000000d' | format(1) }}",
+        "{{ ('{0}' * 30000).format('a' * 90000) }}",
+        "{{ [1] | batch(1000000000, 0) | list }}",
+        "{{ messages | tojson(indent=1000000000) }}",
+    ],
+)
+def test_no_value_grows_past_the_limit(source: str) -> None:
+    with pytest.raises(TemplateFailed):
+        render(source)
+
+
+def test_ordinary_sizes_pass() -> None:
+    assert render("{{ 'ab'.ljust(4) }}{{ messages[0].content }}", "x" * 90_000).startswith("ab  x")
+    assert render("{{ messages[0].content.replace('a', 'bb') }}", "a" * 1000) == "bb" * 1000
+
+
+def test_the_folder_says_where_the_template_is(tmp_path: Path) -> None:
+    config = {"chat_template": "old", "bos_token": {"content": "<b>"}, "eos_token": "</b>"}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
+    assert ChatTemplate.from_folder(tmp_path).render([]) == "old"
+    named = [
+        {"name": "default", "template": "plain{{ bos_token }}"},
+        {"name": "tool_use", "template": "tools{{ eos_token }}"},
+        {"name": "rag", "template": "{% broken"},
+    ]
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(config | {"chat_template": named}))
+    template = ChatTemplate.from_folder(tmp_path)
+    assert (template.render([]), template.render([], [{}])) == ("plain<b>", "tools</b>")
+    (tmp_path / "chat_template.jinja").write_bytes("jinja ä\r\n".encode())
+    assert ChatTemplate.from_folder(tmp_path).render([], [{}]) == "jinja ä"
+    (tmp_path / "additional_chat_templates").mkdir()
+    (tmp_path / "additional_chat_templates" / "tool_use.jinja").write_text("more")
+    assert ChatTemplate.from_folder(tmp_path).render([], [{}]) == "more"
+
+
+def test_a_folder_without_a_usable_template_says_so(tmp_path: Path) -> None:
+    with pytest.raises(TemplateMissing, match="no chat template"):
+        ChatTemplate.from_folder(tmp_path)
+    (tmp_path / "tokenizer_config.json").write_text('{"chat_template": [{"name": "rag"}]}')
+    with pytest.raises(TemplateMissing, match="none is named"):
+        ChatTemplate.from_folder(tmp_path)
+    (tmp_path / "tokenizer_config.json").write_text("[]")
+    with pytest.raises(TextError, match="holds no JSON object"):
+        ChatTemplate.from_folder(tmp_path)
+
+
+def test_the_clock_is_the_callers() -> None:
+    template = ChatTemplate(
+        {"default": "{{ strftime_now('%d %b %Y') }}"}, {}, clock=lambda: datetime(2024, 2, 29)
+    )
+    assert template.render([]) == "29 Feb 2024"

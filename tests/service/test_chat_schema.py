@@ -1,0 +1,281 @@
+"""Every fault of a chat request has one shape, and what changes nothing is accepted."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from service.errors import ApiError, error_response
+from service.schemas.chat import NOT_BUILT_YET, REFUSED, ChatCompletionRequest
+from tests.service.chat_client import USER, body_of
+
+TOOL = {"type": "function", "function": {"name": "f"}}
+IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
+
+
+def tool(**function: object) -> dict[str, Any]:
+    return {"type": "function", "function": {"name": "f"} | function}
+
+
+def user(content: object, **fields: object) -> list[dict[str, object]]:
+    return [{"role": "user", "content": content} | fields]
+
+
+BAD: list[tuple[int, str | None, str | None, bytes]] = [
+    # status, code, param, body
+    (400, None, None, b""),
+    (400, None, None, b"{"),
+    (400, None, None, b"\xff\xfe"),
+    (400, None, None, body_of(temperature=float("nan"))),
+    (400, None, None, body_of(temperature=float("inf"))),
+    (400, None, None, body_of().replace(b"Hi", b"\\ud800")),
+    (422, "invalid_value", None, b"[]"),
+    (422, "invalid_value", None, b'"text"'),
+    (422, "missing_field", "messages", b'{"model":"m"}'),
+    (422, "missing_field", "model", b'{"messages":[{"role":"user","content":"a"}]}'),
+    (422, "invalid_value", "messages", body_of(messages=[])),
+    (422, "invalid_value", "messages", body_of(messages=None)),
+    (422, "invalid_value", "messages", body_of(messages=USER * 2049)),
+    (422, "invalid_value", "messages[0]", body_of(messages=["Hi"])),
+    (
+        422,
+        "invalid_value",
+        "messages[0].role",
+        body_of(messages=[{"role": "robot", "content": ""}]),
+    ),
+    (422, "missing_field", "messages[0].role", body_of(messages=[{"content": "Hi"}])),
+    (422, "missing_field", "messages[0].content", body_of(messages=[{"role": "user"}])),
+    (422, "invalid_value", "messages[0].content", body_of(messages=user(None))),
+    (422, "invalid_value", "messages[0].content", body_of(messages=user(5))),
+    (422, "invalid_value", "messages[0].content", body_of(messages=user([]))),
+    (422, "unknown_field", "messages[0].colour", body_of(messages=user("", colour=1))),
+    (422, "missing_field", "messages[0].content[0].type", body_of(messages=user([{"text": ""}]))),
+    (
+        422,
+        "invalid_value",
+        "messages[0].content[0].type",
+        body_of(messages=user([{"type": "smell"}])),
+    ),
+    (
+        422,
+        "unsupported_parameter",
+        "messages[0].content[1]",
+        body_of(messages=user([{"type": "text", "text": "What is it?"}, IMAGE])),
+    ),
+    (
+        422,
+        "missing_field",
+        "messages[0].tool_call_id",
+        body_of(messages=[{"role": "tool", "content": "5"}]),
+    ),
+    (
+        422,
+        "invalid_value",
+        "messages[0].content",
+        body_of(messages=[{"role": "assistant", "content": None}]),
+    ),
+    (422, "unknown_field", "temprature", body_of(temprature=1)),
+    (422, "unknown_field", "x" * 199 + "…", body_of(**{"x" * 100_000: 1})),
+    (422, "invalid_value", "temperature", body_of(temperature="1")),
+    (422, "invalid_value", "temperature", body_of(temperature=2.1)),
+    (422, "invalid_value", "temperature", body_of(temperature=-1)),
+    (422, "invalid_value", "top_p", body_of(top_p=1.5)),
+    (422, "invalid_value", "top_p", body_of(top_p=True)),
+    (422, "invalid_value", "max_tokens", body_of(max_tokens=0)),
+    (422, "invalid_value", "max_tokens", body_of(max_tokens=-1)),
+    (422, "invalid_value", "max_tokens", body_of(max_tokens=10**40)),
+    (422, "invalid_value", "max_tokens", body_of(max_tokens=1.5)),
+    (422, "invalid_value", "max_tokens", body_of(max_tokens=5, max_completion_tokens=6)),
+    (422, "invalid_value", "seed", body_of(seed=2**63)),
+    (422, "invalid_value", "seed", body_of(seed=-(2**63) - 1)),
+    (422, "invalid_value", "top_k", body_of(top_k=-2)),
+    (422, "invalid_value", "stop", body_of(stop=["x"] * 17)),
+    (422, "invalid_value", "stop", body_of(stop="x" * 257)),
+    (422, "invalid_value", "stop", body_of(stop="")),
+    (422, "invalid_value", "stop[1]", body_of(stop=["x", 5])),
+    (422, "invalid_value", "stop_token_ids[0]", body_of(stop_token_ids=[-1])),
+    (422, "invalid_value", "stream", body_of(stream="yes")),
+    (422, "invalid_value", "stream_options", body_of(stream_options={"include_usage": True})),
+    (422, "unknown_field", "stream_options.x", body_of(stream=True, stream_options={"x": 1})),
+    (422, "invalid_value", "metadata", body_of(metadata={str(n): "" for n in range(17)})),
+    (422, "invalid_value", "metadata", body_of(metadata={"a": "x" * 513})),
+    (422, "invalid_value", "metadata", body_of(metadata={"x" * 65: ""})),
+    (422, "invalid_value", "user", body_of(user="x" * 513)),
+    (422, "invalid_value", "service_tier", body_of(service_tier="gold")),
+    (422, "invalid_value", "tools", body_of(tools=[])),
+    (422, "invalid_value", "tools", body_of(tools=[TOOL] * 129)),
+    (422, "invalid_value", "tools[0].function.name", body_of(tools=[tool(name="a b")])),
+    (422, "invalid_value", "tools[0].function.name", body_of(tools=[tool(name="a\n")])),
+    (422, "invalid_value", "tools[0].function.parameters", body_of(tools=[tool(parameters=[])])),
+    (
+        422,
+        "invalid_value",
+        "tools[1].function.parameters",
+        body_of(tools=[TOOL, tool(parameters={"x": "y" * 65536})]),
+    ),
+    (422, "unsupported_parameter", "tools[0].type", body_of(tools=[{"type": "custom"}])),
+    (422, "unsupported_parameter", "tool_choice", body_of(tools=[TOOL], tool_choice="required")),
+    (422, "unsupported_parameter", "tool_choice", body_of(tools=[TOOL], tool_choice=TOOL)),
+    (422, "invalid_value", "tool_choice", body_of(tool_choice="maybe")),
+    (422, "unsupported_parameter", "n", body_of(n=2)),
+    (422, "invalid_value", "n", body_of(n=10**9)),
+    (422, "unsupported_parameter", "logprobs", body_of(logprobs=True)),
+    (422, "unsupported_parameter", "top_logprobs", body_of(top_logprobs=5)),
+    (422, "unsupported_parameter", "logit_bias", body_of(logit_bias={"5": 1})),
+    (422, "unsupported_parameter", "presence_penalty", body_of(presence_penalty=0.1)),
+    (
+        422,
+        "unsupported_parameter",
+        "response_format",
+        body_of(response_format={"type": "json_object"}),
+    ),
+    (422, "invalid_value", "response_format.type", body_of(response_format={"type": "xml"})),
+    (422, "unsupported_parameter", "parallel_tool_calls", body_of(parallel_tool_calls=False)),
+    (422, "unsupported_parameter", "reasoning_effort", body_of(reasoning_effort="low")),
+    (422, "invalid_value", "reasoning_effort", body_of(reasoning_effort="very")),
+    (422, "unsupported_parameter", "modalities", body_of(modalities=["text", "audio"])),
+    (422, "unsupported_parameter", "min_p", body_of(min_p=0.1)),
+    (422, "unsupported_parameter", "functions", body_of(functions=[])),
+    (422, "unsupported_parameter", "function_call", body_of(function_call="auto")),
+    (422, "unsupported_parameter", "audio", body_of(audio={"voice": "x"})),
+    (422, "unsupported_parameter", "web_search_options", body_of(web_search_options={})),
+]
+
+
+def understand(body: bytes) -> None:
+    request = ChatCompletionRequest.parse(body)
+    request.template_messages()
+    request.template_tools()
+
+
+@pytest.mark.parametrize(("status", "code", "param", "body"), BAD)
+def test_every_fault_has_the_envelope_of_openai(
+    status: int, code: str | None, param: str | None, body: bytes
+) -> None:
+    with pytest.raises(ApiError) as caught:
+        understand(body)
+    response = error_response(caught.value)
+    assert response.status_code == status
+    assert len(response.body) < 1200
+    answer = json.loads(bytes(response.body))
+    message = answer["error"].pop("message")
+    assert answer == {"error": {"type": "invalid_request_error", "param": param, "code": code}}
+    assert message.endswith(".")
+    assert "Traceback" not in message
+
+
+def test_the_first_of_two_equal_keys_does_not_count() -> None:
+    request = ChatCompletionRequest.parse(body_of().replace(b"{", b'{"n":5,"n":1,', 1))
+    assert request.n == 1
+
+
+HARMLESS = [
+    {name: value}
+    for name, values in NOT_BUILT_YET.items()
+    for value in values
+    if name != "response_format"
+]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        *HARMLESS,
+        {"response_format": {"type": "text"}},
+        {"user": "u", "safety_identifier": "s", "prompt_cache_key": "k", "store": True},
+        {"metadata": {"a": "b"}, "service_tier": "auto", "verbosity": "low"},
+        {"prediction": {"type": "content", "content": [{"type": "text", "text": "x"}]}},
+        {"prompt_cache_options": {"mode": "explicit"}, "prompt_cache_retention": "24h"},
+        {"stream": True, "stream_options": {"include_usage": True, "include_obfuscation": False}},
+        {"max_tokens": 5, "max_completion_tokens": 5},
+        {"seed": -(2**63)},
+        {"stop": []},
+        {"tools": [tool(parameters={"type": "object"}, strict=True, description="d")]},
+    ],
+)
+def test_what_changes_nothing_is_accepted(fields: dict[str, object]) -> None:
+    ChatCompletionRequest.parse(body_of(**fields))
+
+
+def test_null_is_as_good_as_absent_everywhere() -> None:
+    optional = set(ChatCompletionRequest.__struct_fields__) - {"messages", "model"}
+    request = ChatCompletionRequest.parse(body_of(**dict.fromkeys(optional)))
+    assert request == ChatCompletionRequest.parse(body_of())
+
+
+def test_the_lists_of_what_is_not_built_name_fields() -> None:
+    assert set(NOT_BUILT_YET) | set(REFUSED) <= set(ChatCompletionRequest.__struct_fields__)
+
+
+def rendered(*messages: dict[str, object]) -> list[dict[str, object]]:
+    return ChatCompletionRequest.parse(body_of(messages=messages)).template_messages()
+
+
+def test_messages_of_every_role_reach_the_template() -> None:
+    call = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": '{"a": 1}'}}
+    found = rendered(
+        {"role": "system", "content": "S"},
+        {"role": "developer", "content": [{"type": "text", "text": "D"}]},
+        {"role": "user", "content": "U", "name": "ann"},
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "c1", "content": [{"type": "text", "text": "5"}]},
+        {"role": "function", "name": "f", "content": "6"},
+        {"role": "assistant", "content": "A", "reasoning": "R"},
+    )
+    assert found == [
+        {"role": "system", "content": "S"},
+        {"role": "developer", "content": "D"},
+        {"role": "user", "content": "U", "name": "ann"},
+        {
+            "role": "assistant",
+            "content": "",
+            "tool_calls": [
+                {"id": "c1", "type": "function", "function": {"name": "f", "arguments": {"a": 1}}}
+            ],
+        },
+        {"role": "tool", "content": "5", "tool_call_id": "c1"},
+        {"role": "tool", "content": "6", "name": "f"},
+        {"role": "assistant", "content": "A", "reasoning_content": "R"},
+    ]
+
+
+def test_our_own_answer_is_accepted_as_history() -> None:
+    answer = {
+        "role": "assistant",
+        "content": None,
+        "refusal": None,
+        "annotations": [],
+        "audio": None,
+        "function_call": None,
+        "reasoning_content": None,
+        "tool_calls": [
+            {
+                "id": "c",
+                "type": "function",
+                "function": {"name": "f", "arguments": "{}"},
+                "index": 0,
+            }
+        ],
+    }
+    (found,) = rendered(answer)
+    assert found["tool_calls"]
+
+
+@pytest.mark.parametrize("arguments", ["", "{", "[1]", '"x"', "5"])
+def test_arguments_that_are_no_object_stay_text(arguments: str) -> None:
+    call = {"id": "c", "function": {"name": "f", "arguments": arguments}}
+    (found,) = rendered({"role": "assistant", "tool_calls": [call]})
+    assert found["tool_calls"] == [
+        {"id": "c", "type": "function", "function": {"name": "f", "arguments": arguments}}
+    ]
+
+
+def test_tools_are_rendered_in_one_order_whatever_the_client_wrote() -> None:
+    schema = {"type": "object", "properties": {"z": {}, "a": {}}}
+    sent = {"function": {"parameters": schema, "name": "f", "description": "d"}, "type": "function"}
+    request = ChatCompletionRequest.parse(body_of(tools=[sent]))
+    assert json.dumps(request.template_tools()) == json.dumps(
+        [{"type": "function", "function": {"name": "f", "description": "d", "parameters": schema}}]
+    )
