@@ -53,7 +53,7 @@ class ChatTemplate:
             raise TemplateMissing(
                 "the model has several chat templates but none is named 'default'"
                 if sources
-                else "the model has no chat template; use /v1/completions or another model"
+                else "the model has no chat template; take its chat or instruct version"
             )
         environment = _environment(max_chars, clock)
         self.sources = {n: sources[n] for n in ("default", "tool_use") if n in sources}
@@ -77,6 +77,12 @@ class ChatTemplate:
         sources = _sources_of_folder(path, config)
         return cls(sources, special_token_texts(path), max_chars=max_chars, clock=clock)
 
+    def _renamed(self, message: dict[str, object]) -> dict[str, object]:
+        """Few templates know the role "developer"; to the others it is "system", its older name."""
+        if message.get("role") != "developer" or "developer" in self.source:
+            return message
+        return {**message, "role": "system"}
+
     @property
     def source(self) -> str:
         """The text of the template that a chat with tools gets."""
@@ -99,7 +105,7 @@ class ChatTemplate:
         context = {
             **self._variables,
             **kwargs,
-            "messages": [_prepared(message) for message in messages],
+            "messages": [self._renamed(_prepared(message)) for message in messages],
             "tools": tools,
             "documents": None,
             "add_generation_prompt": add_generation_prompt,

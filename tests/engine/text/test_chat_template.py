@@ -171,3 +171,17 @@ def test_the_clock_is_the_callers() -> None:
         {"default": "{{ strftime_now('%d %b %Y') }}"}, {}, clock=lambda: datetime(2024, 2, 29)
     )
     assert template.render([]) == "29 Feb 2024"
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("{% for m in messages %}[{{ m.role }}]{% endfor %}", "[system]"),
+        ("{# knows developer #}{% for m in messages %}[{{ m.role }}]{% endfor %}", "[developer]"),
+    ],
+)
+def test_a_developer_is_a_system_to_templates_that_know_no_developer(
+    source: str, expected: str
+) -> None:
+    template = ChatTemplate({"default": source}, {})
+    assert template.render([{"role": "developer", "content": "x"}]) == expected
