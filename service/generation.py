@@ -151,7 +151,9 @@ class Generator:
             report(
                 record_of(
                     prepared,
-                    generation,
+                    generation.timings if generation else None,
+                    num_cached_tokens=generation.num_cached_tokens if generation else 0,
+                    num_output_tokens=generation.num_output_tokens if generation else 0,
                     finish_reason=finish_reason,
                     error_type=error_type,
                     end_ns=self._clock_ns(),

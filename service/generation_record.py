@@ -8,21 +8,21 @@ from observability.record import GenerationRecord, Interval
 
 if TYPE_CHECKING:
     from engine.protocol import RequestTimings
-    from service.generation import Generation
     from service.prompt import Prepared
 
 
 def record_of(
     prepared: Prepared,
-    generation: Generation | None,
+    timings: RequestTimings | None,
     *,
+    num_cached_tokens: int,
+    num_output_tokens: int,
     finish_reason: str,
     error_type: str | None,
     end_ns: int,
 ) -> GenerationRecord:
-    """The record of a generation that is over; `generation` is None if the engine refused it."""
+    """The record of a generation that is over; `timings` is None if the engine gave none."""
     request, params = prepared.request, prepared.submit.params
-    timings = None if generation is None else generation.timings
     first_token_ns = timings.first_token_ns if timings is not None else 0
     return GenerationRecord(
         operation=request.operation,
@@ -35,8 +35,8 @@ def record_of(
         top_k=params.top_k or None,
         seed=params.seed,
         prompt_tokens=prepared.num_prompt_tokens,
-        cached_tokens=0 if generation is None else generation.num_cached_tokens,
-        output_tokens=0 if generation is None else generation.num_output_tokens,
+        cached_tokens=num_cached_tokens,
+        output_tokens=num_output_tokens,
         finish_reasons=(finish_reason,),
         start_ns=prepared.start_ns,
         end_ns=end_ns,
