@@ -20,7 +20,7 @@ import anyio
 from anyio.lowlevel import checkpoint_if_cancelled
 
 from engine.device import DeviceThread
-from engine.errors import ENGINE_ERROR, ENGINE_UNAVAILABLE, StartupError
+from engine.errors import ENGINE_ERROR, ENGINE_UNAVAILABLE, STARTUP_FAILED, StartupError
 from engine.kv_cache import BlockPool
 from engine.protocol import (
     ENGINE,
@@ -30,6 +30,7 @@ from engine.protocol import (
     Frame,
     Loading,
     Ready,
+    Stats,
     Submit,
     decode_command,
     encode,
@@ -48,6 +49,9 @@ logger = logging.getLogger(__name__)
 
 _MAX_FAILED_STEPS = 3
 """Steps that fail in a row until the engine is taken to be broken rather than its requests."""
+
+_BEAT_S = 1.0
+_STOPPED = Down(ENGINE_UNAVAILABLE, "The engine has been stopped.")
 
 
 class Runner(Protocol):
@@ -77,27 +81,43 @@ class EngineActor:
         self._clock = clock
         self._num_failed_steps = 0
         self._last_step_ns = 0
+        self._step_started_ns = 0
+        self._scheduler: Scheduler | None = None
 
     async def run(self) -> None:
         """Until cancelled, until the commands end, or until the engine breaks."""
-        down = Down(ENGINE_UNAVAILABLE, "The engine has been stopped.")
+        down = _STOPPED
         with self._commands, self._frames, DeviceThread() as device:
             try:
-                await self._serve(device)
-            except anyio.EndOfStream:
-                pass
-            except StartupError as error:
-                down = Down("startup_failed", str(error))
-            except Exception:
-                logger.exception("the engine broke")
-                down = Down(ENGINE_ERROR, "The engine broke; see the server's log.")
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(self._beat)
+                    down = await self._serve_until_end(device)
+                    tasks.cancel_scope.cancel()
             finally:
                 self._say(down)
+
+    async def _serve_until_end(self, device: DeviceThread) -> Down:
+        try:
+            await self._serve(device)
+        except anyio.EndOfStream:
+            pass
+        except StartupError as error:
+            return Down(STARTUP_FAILED, str(error))
+        except Exception:
+            logger.exception("the engine broke")
+            return Down(ENGINE_ERROR, "The engine broke; see the server's log.")
+        return _STOPPED
+
+    async def _beat(self) -> None:
+        """A sign of life from the event loop, also while weights load and while a step runs."""
+        while True:
+            self._say(self._stats())
+            await anyio.sleep(_BEAT_S)
 
     async def _serve(self, device: DeviceThread) -> None:
         progress = self._progress()
         runner, ready = await device.run(lambda: self._load(progress))
-        scheduler = Scheduler(
+        scheduler = self._scheduler = Scheduler(
             BlockPool(ready.num_blocks, ready.block_size),
             max_batch_tokens=self._config.max_batch_tokens,
             max_running=self._config.max_running,
@@ -109,12 +129,10 @@ class EngineActor:
                 await checkpoint_if_cancelled()  # a busy loop has no other place to notice
                 events = await self._admit(scheduler)
                 events += await self._execute(scheduler, runner, device)
-                self._publish(scheduler, events)
+                self._publish(events)
         finally:
             text = "The engine stopped before the answer's end."
-            self._publish(
-                scheduler, scheduler.fail(scheduler.request_ids, ENGINE_UNAVAILABLE, text)
-            )
+            self._publish(scheduler.fail(scheduler.request_ids, ENGINE_UNAVAILABLE, text))
 
     async def _admit(self, scheduler: Scheduler) -> list[Addressed]:
         """Take in all commands that have come; wait for one only if there is nothing to do."""
@@ -142,6 +160,7 @@ class EngineActor:
         plan = scheduler.schedule(self._clock())
         if not plan.sequences:
             return []
+        self._step_started_ns = self._clock()
         try:
             result = await device.run(lambda: runner.execute(plan))
         except Exception:
@@ -157,11 +176,16 @@ class EngineActor:
         self._last_step_ns = self._clock()
         return scheduler.update(plan, result, self._last_step_ns)
 
-    def _publish(self, scheduler: Scheduler, events: Sequence[Addressed]) -> None:
+    def _publish(self, events: Sequence[Addressed]) -> None:
         """One frame with every event and the numbers as they are now."""
         frame = [(request_id, encode(event)) for request_id, event in events]
-        frame.append((ENGINE, encode(scheduler.stats(self._last_step_ns))))
+        frame.append((ENGINE, encode(self._stats())))
         self._send(frame)
+
+    def _stats(self) -> Stats:
+        if self._scheduler is None:
+            return Stats()
+        return self._scheduler.stats(self._last_step_ns, self._step_started_ns)
 
     def _say(self, event: EngineEvent) -> None:
         self._send([(ENGINE, encode(event))])

@@ -25,6 +25,7 @@ from engine.protocol import (
     Abort,
     AbortReason,
     Command,
+    Crashed,
     Down,
     Failed,
     Finished,
@@ -44,6 +45,10 @@ if TYPE_CHECKING:
     from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
     from engine.config import SchedulerConfig
+
+
+MAX_SILENCE_S = 5.0
+"""The engine speaks at least once a second; after that long it is not ready, whatever it said."""
 
 
 class Conversation:
@@ -84,7 +89,10 @@ class EngineClient:
         self.stats = Stats()
         self.ready: Ready | None = None
         self.down: Down | None = None
+        self.crash: Crashed | None = None
+        self.num_crashes = 0
         self.load_fraction = 0.0
+        self._heard_s = -math.inf
         self._commands = commands
         self._frames = frames
         self._limits = limits
@@ -97,10 +105,17 @@ class EngineClient:
     def num_in_flight(self) -> int:
         return len(self._replies)
 
+    @property
+    def is_ready(self) -> bool:
+        """It takes requests, and its loop has given a sign of life a moment ago."""
+        is_silent = anyio.current_time() - self._heard_s > MAX_SILENCE_S
+        return self.ready is not None and self.down is None and not is_silent
+
     async def run(self) -> None:
         """Route frames until the engine closes its end; then nobody is left waiting."""
         try:
             async for frame in self._frames:
+                self._heard_s = anyio.current_time()
                 for request_id, raw in frame:
                     if request_id == ENGINE:
                         self._note(raw)
@@ -114,12 +129,11 @@ class EngineClient:
 
         Raises:
             EngineLoading: it still loads after `timeout_s` seconds.
-            EngineUnavailable: it died, or it was stopped.
+            EngineUnavailable: it died, or it was stopped; perhaps it is being started again.
         """
         with anyio.move_on_after(timeout_s):
             await self._settled.wait()
-        if self.down is not None:
-            raise EngineUnavailable(self.down.message)
+        self._check_alive()
         if self.ready is None:
             raise EngineLoading(f"The model is loading ({self.load_fraction:.0%}).")
         return self.ready
@@ -163,14 +177,19 @@ class EngineClient:
 
     def _admit(self, num_tokens: int) -> None:
         limits = self._limits
-        if self.down is not None:
-            raise EngineUnavailable(self.down.message)
+        self._check_alive()
         too_many = len(self._replies) >= limits.max_running + limits.max_waiting
         too_long = self._replies and (
             self._num_prompt_tokens + num_tokens > limits.max_waiting_tokens
         )
         if too_many or too_long:
             raise EngineOverloaded("The server has as many requests as it can hold. Try later.")
+
+    def _check_alive(self) -> None:
+        if self.down is not None:
+            raise EngineUnavailable(self.down.message)
+        if self.crash is not None:
+            raise EngineUnavailable("The engine has died and is being started again.")
 
     def _send(self, command: Command) -> None:
         """The channel is unbounded but its load is not: `_admit` bounds the submits in flight,
@@ -187,8 +206,10 @@ class EngineClient:
             case Loading(fraction):
                 self.load_fraction = fraction
             case Ready() as ready:
-                self.ready = ready
+                self.ready, self.crash = ready, None
                 self._settled.set()
+            case Crashed() as crash:
+                self._note_crash(crash)
             case Down() as down:
                 self._note_down(down)
             case _:
@@ -199,9 +220,22 @@ class EngineClient:
         self._settled.set()
         self._stopped.set()
 
+    def _note_crash(self, crash: Crashed) -> None:
+        """Whatever was on its way fails. Its `Submit` may still lie in the channel, for the next
+        process to find: the abort behind it sees to that."""
+        self.ready, self.crash, self.stats = None, crash, Stats()
+        self.num_crashes += 1
+        self.load_fraction = 0.0
+        self._fail_all()
+        for request_id in self._replies:
+            self.abort(request_id, "abort")
+
     def _end_all(self) -> None:
         """The frames have ended. A request whose end was never said hears it from here."""
         self._note_down(Down(ENGINE_UNAVAILABLE, "The engine has stopped."))
+        self._fail_all()
+
+    def _fail_all(self) -> None:
         failed = encode(Failed(ENGINE_UNAVAILABLE, "The engine stopped before the answer's end."))
         for replies in self._replies.values():
             replies.send_nowait(failed)

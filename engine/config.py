@@ -23,6 +23,24 @@ class SchedulerConfig(msgspec.Struct, frozen=True):
     max_waiting_tokens: int = 1_000_000
 
 
+class WatchdogConfig(msgspec.Struct, frozen=True):
+    """When an engine process counts as hung, and how it is started again.
+
+    The silence is of its event loop, which sends a sign of life every second, also while weights
+    load and while a step runs; `max_start_s` is for the first one, before which torch is imported. The backoff doubles from crash to crash up to its maximum; a
+    process that has served for `good_life_s` starts it afresh.
+    """
+
+    max_start_s: float = 120.0
+    max_silence_s: float = 20.0
+    max_step_s: float = 120.0
+    tick_s: float = 0.5
+    backoff_s: float = 0.5
+    max_backoff_s: float = 30.0
+    good_life_s: float = 60.0
+    stop_grace_s: float = 10.0
+
+
 class EngineConfig(msgspec.Struct, frozen=True):
     """Everything the actor needs to load one model and run it.
 
@@ -37,3 +55,6 @@ class EngineConfig(msgspec.Struct, frozen=True):
     num_threads: int = 0
     cache: CacheConfig = CacheConfig()
     scheduler: SchedulerConfig = SchedulerConfig()
+    watchdog: WatchdogConfig = WatchdogConfig()
+    log_level: str = "info"
+    log_format: str = "text"

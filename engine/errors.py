@@ -17,6 +17,7 @@ from __future__ import annotations
 
 ENGINE_ERROR = "engine_error"
 ENGINE_UNAVAILABLE = "engine_unavailable"
+STARTUP_FAILED = "startup_failed"
 CONTEXT_LENGTH_EXCEEDED = "context_length_exceeded"
 
 

@@ -5,7 +5,7 @@ Commands are imperatives (`Submit`, `Abort`), events are nouns or past participl
 
     Started  Tokens*  (Finished | Failed)          or, when it never starts:  Failed
 
-Events that concern the engine as a whole (`Loading`, `Ready`, `Stats`, `Down`) travel under the
+Events that concern the engine as a whole (`Loading`, `Ready`, `Stats`, `Crashed`, `Down`) travel under the
 empty request id. All times are `time.monotonic_ns()` of the one machine that both sides run on.
 
 This module imports msgspec and nothing else, so that either side of a process border can.
@@ -145,7 +145,13 @@ class Ready(Message, frozen=True):
 
 
 class Stats(Message, frozen=True):
-    """Gauges and totals since the start; sent with each frame, so reading them costs nothing."""
+    """Gauges and totals since the engine's start; the engine's heartbeat.
+
+    Sent with each frame and once a second when nothing else is, so reading them costs nothing and
+    their absence tells something. `last_step_ns` is the end of the last step, `step_started_ns`
+    the start of the running one, `head_queued_ns` when the head of the queue began to wait; 0
+    where there is none.
+    """
 
     num_running: int = 0
     num_waiting: int = 0
@@ -157,6 +163,8 @@ class Stats(Message, frozen=True):
     num_preemptions: int = 0
     finishes: dict[str, int] = {}
     last_step_ns: int = 0
+    step_started_ns: int = 0
+    head_queued_ns: int = 0
 
 
 class Down(Message, frozen=True):
@@ -166,9 +174,15 @@ class Down(Message, frozen=True):
     message: str
 
 
+class Crashed(Message, frozen=True):
+    """The engine process has died and is started again. What it was to answer has failed."""
+
+    message: str
+
+
 Command = Submit | Abort
 RequestEvent = Started | Tokens | Finished | Failed
-EngineEvent = Loading | Ready | Stats | Down
+EngineEvent = Loading | Ready | Stats | Crashed | Down
 Event = RequestEvent | EngineEvent
 
 Frame = list[tuple[str, bytes]]

@@ -148,7 +148,7 @@ class Scheduler:
                 self._append(request, token_id, now_ns, events)
         return events
 
-    def stats(self, last_step_ns: int) -> Stats:
+    def stats(self, last_step_ns: int, step_started_ns: int) -> Stats:
         return Stats(
             num_running=len(self._running),
             num_waiting=len(self._waiting),
@@ -160,6 +160,8 @@ class Scheduler:
             num_preemptions=self._num_preemptions,
             finishes=dict(self._finishes),
             last_step_ns=last_step_ns,
+            step_started_ns=step_started_ns,
+            head_queued_ns=self._waiting[0].queued_ns if self._waiting else 0,
         )
 
     def check(self) -> None:

@@ -32,6 +32,7 @@ class EngineGauges(msgspec.Struct, frozen=True, kw_only=True):
     prompt_tokens: int = 0
     generated_tokens: int = 0
     preemptions: int = 0
+    restarts: int = 0
     finishes: dict[str, int] = msgspec.field(default_factory=dict)
     """Finish reason → requests."""
 
@@ -61,6 +62,7 @@ class EngineCollector(Collector):
             instruments.REQUEST_FINISHES, dict.fromkeys(FINISH_REASONS, 0) | gauges.finishes
         )
         yield _single(instruments.PREEMPTIONS, gauges.preemptions)
+        yield _single(instruments.ENGINE_RESTARTS, gauges.restarts)
         if gauges.model_name:
             name = gauges.model_name
             usage = gauges.blocks_used / gauges.blocks_total if gauges.blocks_total else 0.0

@@ -139,6 +139,12 @@ PREEMPTIONS: Final = Instrument(
     "preemptions",
     "Times a running request gave its blocks back and waited again.",
 )
+ENGINE_RESTARTS: Final = Instrument(
+    "kvorum_engine_restarts_total",
+    MetricKind.COUNTER,
+    "restarts",
+    "Times the engine process died and was started again; its own counters begin at 0 then.",
+)
 VLLM_RUNNING: Final = Instrument(
     "vllm:num_requests_running",
     MetricKind.GAUGE,
@@ -170,6 +176,7 @@ FROM_ENGINE: Final = (
     GENERATED_TOKENS,
     REQUEST_FINISHES,
     PREEMPTIONS,
+    ENGINE_RESTARTS,
     VLLM_RUNNING,
     VLLM_WAITING,
     VLLM_KV_CACHE_USAGE,

@@ -11,8 +11,9 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.routing import Route
 
-from engine.config import CacheConfig, EngineConfig, SchedulerConfig
+from engine.config import CacheConfig, EngineConfig, SchedulerConfig, WatchdogConfig
 from engine.inline import open_inline
+from engine.process import open_process
 from observability.metrics import Metrics
 from observability.recorder import Recorder
 from observability.tracing import Tracing
@@ -46,9 +47,10 @@ def create_app(
     *,
     lifecycle: Lifecycle | None = None,
     tracing: Tracing | None = None,
-    open_engine: OpenEngine = open_inline,
+    open_engine: OpenEngine | None = None,
 ) -> Starlette:
-    """The ASGI application. `lifecycle` and `tracing` are given by whoever wants to watch them.
+    """The ASGI application. `lifecycle` and `tracing` are given by whoever wants to watch them,
+    `open_engine` by who wants another engine than `engine_mode` says.
 
     Raises:
         TextError: the model's tokenizer or template cannot be used.
@@ -77,7 +79,9 @@ def create_app(
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         config = engine_config(settings, card)
         drain_timeout_s = settings.server.drain_timeout_s
-        async with run_engine(lifecycle, config, open_engine, drain_timeout_s):
+        async with run_engine(
+            lifecycle, config, open_engine or opener_of(settings), drain_timeout_s
+        ):
             yield
 
     app = Starlette(
@@ -97,6 +101,11 @@ def create_app(
     # Redirecting would answer with a URL built from the Host header, which a client chooses.
     app.router.redirect_slashes = False
     return app
+
+
+def opener_of(settings: Settings) -> OpenEngine:
+    """Where the engine runs: beside HTTP in a process of its own, or in this one."""
+    return open_process if settings.engine.engine_mode == "process" else open_inline
 
 
 def model_object(settings: Settings, card: ModelCard) -> ModelObject:
@@ -126,4 +135,7 @@ def engine_config(settings: Settings, card: ModelCard) -> EngineConfig:
             max_running=engine.max_running,
             max_waiting=engine.max_waiting,
         ),
+        watchdog=WatchdogConfig(max_step_s=engine.step_timeout_s),
+        log_level=settings.telemetry.log_level,
+        log_format=settings.telemetry.log_format,
     )

@@ -73,8 +73,8 @@ class Lifecycle:
 
     @property
     def is_ready(self) -> bool:
-        """Ready, and the engine has not died a moment ago."""
-        return self.state is State.READY and self.client.down is None
+        """Ready, and so is the engine: neither dead, nor silent, nor being started again."""
+        return self.state is State.READY and self.client.is_ready
 
     @property
     def is_shutting_down(self) -> bool:

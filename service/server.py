@@ -15,23 +15,20 @@ import ssl
 import sys
 from contextlib import ExitStack
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import anyio
-from hypercorn.asyncio.run import worker_serve
 from hypercorn.config import Sockets
-from hypercorn.utils import wrap_app
 
-from engine.inline import open_inline
 from service.app import create_app
 from service.banner import banner, url_of
+from service.http.serve import serve as serve_http
 from service.hypercorn_config import FLUSH_TIMEOUT_S, hypercorn_config
 from service.lifecycle import Lifecycle, State
 from service.settings import SettingsError
 
 if TYPE_CHECKING:
     from hypercorn.config import Config
-    from hypercorn.typing import ASGIFramework
     from starlette.types import ASGIApp
 
     from engine.models.card import ModelCard
@@ -90,7 +87,7 @@ def serve(
     *,
     version: str = "",
     tracing: Tracing | None = None,
-    open_engine: OpenEngine = open_inline,
+    open_engine: OpenEngine | None = None,
 ) -> int:
     """Serve on the bound `listener` until a signal or the engine's end; returns the exit code.
 
@@ -169,25 +166,18 @@ async def _run(
         tasks.start_soon(_announce, lifecycle, text_of)
         tasks.start_soon(_cut_off, lifecycle, tasks.cancel_scope)
         tasks.start_soon(
-            _hypercorn, app, config, Sockets(secure, insecure, []), lifecycle, tasks.cancel_scope
+            _serve_http, app, config, Sockets(secure, insecure, []), lifecycle, tasks.cancel_scope
         )
 
 
-async def _hypercorn(
+async def _serve_http(
     app: ASGIApp,
     config: Config,
     sockets: Sockets,
     lifecycle: Lifecycle,
     scope: anyio.CancelScope,
 ) -> None:
-    """In a task of its own: Hypercorn's asyncio.TaskGroup leaves a cancellation uncounted on its
-    task (Python 3.11, 3.12), which anyio would take for one from outside."""
-    await worker_serve(
-        wrap_app(cast("ASGIFramework", app), config.wsgi_max_body_size, "asgi"),
-        config,
-        sockets=sockets,
-        shutdown_trigger=lifecycle.wait_down,
-    )
+    await serve_http(app, config, sockets, lifecycle.wait_down)
     scope.cancel()
 
 

@@ -16,6 +16,7 @@ from msgspec import Meta
 DEFAULT_MODEL = "kvorum-mini"
 
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
+EngineMode = Literal["process", "inline"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["text", "json"]
 
@@ -125,6 +126,17 @@ class EngineSettings(_Section, frozen=True):
     num_threads: Annotated[
         int, Meta(ge=0, le=1024, description="CPU threads of a step; 0 chooses")
     ] = 0
+    engine_mode: Annotated[
+        EngineMode,
+        Meta(
+            description="process: the engine runs beside HTTP and is started again when it dies; "
+            "inline: in HTTP's own process, for debugging"
+        ),
+    ] = "process"
+    step_timeout_s: Annotated[
+        float,
+        Meta(gt=0, le=86_400, description="seconds after which a step counts as hung"),
+    ] = 120.0
 
 
 class LimitSettings(_Section, frozen=True):

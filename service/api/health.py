@@ -24,20 +24,27 @@ if TYPE_CHECKING:
 
 _RETRY_AFTER_S = {
     State.LOADING: EngineLoading.retry_after_s,
-    State.READY: EngineUnavailable.retry_after_s,  # asked in the moment between death and Down
+    State.READY: EngineUnavailable.retry_after_s,  # the engine has died or does not speak
     State.DRAINING: EngineUnavailable.retry_after_s,
     State.DOWN: EngineUnavailable.retry_after_s,
 }
 
 
 class EngineHealth(msgspec.Struct, frozen=True, kw_only=True):
-    """The engine's numbers at its last step."""
+    """The engine's numbers, as it last sent them.
+
+    `step_age_s`: for how long the running step has been running; `queue_age_s`: for how long the
+    head of the queue has been waiting; 0 where there is none.
+    """
 
     running: int
     waiting: int
     blocks_used: int
     blocks_total: int
     steps: int
+    step_age_s: float
+    queue_age_s: float
+    restarts: int
 
 
 class Health(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,7 +82,7 @@ class HealthApi:
     async def report(self, request: Request) -> Response:
         """The status of `ready` with all details."""
         reason = self._reason()
-        stats, progress = self._numbers()
+        stats, progress, num_crashes = self._numbers()
         health = Health(
             status="ok" if reason is None else "unavailable",
             state=self._lifecycle.state,
@@ -89,6 +96,9 @@ class HealthApi:
                 blocks_used=stats.num_blocks_used,
                 blocks_total=stats.num_blocks,
                 steps=stats.num_steps,
+                step_age_s=self._age_s(stats.step_started_ns),
+                queue_age_s=self._age_s(stats.head_queued_ns),
+                restarts=num_crashes,
             ),
         )
         return _json(health, 200) if reason is None else self._unavailable(health)
@@ -102,15 +112,22 @@ class HealthApi:
                 return "The model is loading."
             case State.DRAINING:
                 return "The server is shutting down."
-            case _:
+            case State.READY:
+                return "The engine does not answer, or is being started again."
+            case State.DOWN:
                 return "The engine has stopped."
 
-    def _numbers(self) -> tuple[Stats, float]:
+    def _age_s(self, since_ns: int) -> float:
+        """The engine's clock is ours: `time.monotonic_ns()` of this machine."""
+        return round(max(self._clock_s() - since_ns / 1e9, 0.0), 3) if since_ns else 0.0
+
+    def _numbers(self) -> tuple[Stats, float, int]:
         try:
             client = self._lifecycle.client
         except EngineError:
-            return Stats(), 0.0
-        return client.stats, 1.0 if client.ready is not None else client.load_fraction
+            return Stats(), 0.0, 0
+        progress = 1.0 if client.ready is not None else client.load_fraction
+        return client.stats, progress, client.num_crashes
 
     def _unavailable(self, body: object) -> Response:
         response = _json(body, 503)

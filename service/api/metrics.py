@@ -26,18 +26,20 @@ class MetricsApi:
         self._model = model
 
     async def scrape(self, request: Request) -> Response:
-        self._metrics.set_engine(engine_gauges(self._stats(), self._model))
+        stats, num_crashes = self._numbers()
+        self._metrics.set_engine(engine_gauges(stats, num_crashes, self._model))
         body, content_type = self._metrics.render(request.headers.get("accept"))
         return Response(body, headers={"content-type": content_type})
 
-    def _stats(self) -> Stats:
+    def _numbers(self) -> tuple[Stats, int]:
         try:
-            return self._lifecycle.client.stats
+            client = self._lifecycle.client
         except EngineError:
-            return Stats()
+            return Stats(), 0
+        return client.stats, client.num_crashes
 
 
-def engine_gauges(stats: Stats, model: str) -> EngineGauges:
+def engine_gauges(stats: Stats, num_crashes: int, model: str) -> EngineGauges:
     """The engine's numbers in the words of the metrics."""
     return EngineGauges(
         model_name=model,
@@ -50,4 +52,5 @@ def engine_gauges(stats: Stats, model: str) -> EngineGauges:
         generated_tokens=stats.num_output_tokens,
         preemptions=stats.num_preemptions,
         finishes=stats.finishes,
+        restarts=num_crashes,
     )

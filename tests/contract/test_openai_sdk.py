@@ -215,5 +215,5 @@ async def test_two_hundred_clients_that_vanish_after_a_token_leave_nothing_in_us
             tasks.start_soon(come_and_go)
     with anyio.fail_after(10):
         # Another process: there is no event to wait for.
-        while metric(url, "kvorum_kv_blocks_used") or metric(url, "kvorum_requests_running"):  # noqa: ASYNC110
+        while metric(url, "kvorum_kv_blocks_used") or metric(url, "kvorum_requests_running"):
             await anyio.sleep(0.02)

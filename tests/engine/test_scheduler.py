@@ -132,7 +132,7 @@ def test_when_memory_runs_dry_the_youngest_is_computed_again_with_the_same_token
     bench.run()
     for name in "abc":
         assert bench.tokens(name) == expected_tokens([1, 2, ord(name) % 7], 8)
-    stats = bench.scheduler.stats(0)
+    stats = bench.scheduler.stats(0, 0)
     assert stats.num_preemptions > 0
     last = bench.told["c"][-1]
     assert isinstance(last, Finished)
@@ -189,7 +189,7 @@ def test_finishes_are_counted_by_reason() -> None:
     bench.note(bench.scheduler.abort("gone", "abort"))
     bench.note(bench.scheduler.abort("matched", "stop"))
     bench.run()
-    assert bench.scheduler.stats(0).finishes == {"length": 1, "abort": 1, "stop": 1, "error": 1}
+    assert bench.scheduler.stats(0, 0).finishes == {"length": 1, "abort": 1, "stop": 1, "error": 1}
 
 
 @pytest.mark.parametrize("seed", range(300))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
+
 import anyio
 import pytest
 
 from engine.errors import OutOfMemory
-from engine.protocol import Stats
+from engine.protocol import Crashed, Stats
 from tests.fakes import FakeEngine
 from tests.service.running import CHAT, chat_body, error_of, running
 
@@ -61,8 +63,34 @@ async def test_health_tells_state_model_numbers_and_uptime() -> None:
                 "blocks_used": 4,
                 "blocks_total": 9,
                 "steps": 5,
+                "step_age_s": 0.0,
+                "queue_age_s": 0.0,
+                "restarts": 0,
             },
         }
+
+
+async def test_an_engine_that_dies_and_comes_back_turns_health_red_and_green() -> None:
+    async with running() as run:
+        run.engine.tell(Crashed("gone"))
+        await anyio.wait_all_tasks_blocked()
+        ready = await run.client.get("/health/ready")
+        assert (ready.status_code, ready.headers["retry-after"]) == (503, "5")
+        assert (await run.client.get("/health/live")).status_code == 200
+        assert (await run.client.get("/health")).json()["engine"]["restarts"] == 1
+        run.engine.become_ready()
+        await anyio.wait_all_tasks_blocked()
+        assert (await run.client.get("/health/ready")).status_code == 200
+
+
+async def test_a_running_step_and_the_head_of_the_queue_show_their_age() -> None:
+    async with running() as run:
+        start_ns = time.monotonic_ns() - 3_000_000_000
+        run.engine.tell(Stats(step_started_ns=start_ns, head_queued_ns=start_ns))
+        await anyio.wait_all_tasks_blocked()
+        engine = (await run.client.get("/health")).json()["engine"]
+        assert 3 <= engine["step_age_s"] < 30
+        assert 3 <= engine["queue_age_s"] < 30
 
 
 async def test_health_answers_head_without_a_body() -> None:

@@ -1,0 +1,88 @@
+"""The engine process: `python -m engine.child FD`, started by `engine.process` and by nobody else.
+
+One inherited socket is all it has: the first frame is its `EngineConfig`, then commands come in and
+frames go out. It ignores SIGINT and SIGTERM, so that a Ctrl-C or a signal to the process group
+drains through the HTTP side, and it ends when the socket closes, however that came about.
+"""
+
+from __future__ import annotations
+
+import math
+import signal
+import sys
+import time
+from functools import partial
+from typing import TYPE_CHECKING
+
+import anyio
+import msgspec
+from anyio.abc import UNIXSocketStream
+
+from engine.actor import EngineActor
+from engine.config import EngineConfig
+from engine.models.loader import load
+from engine.protocol import Frame
+from engine.wire import pack_frame, unpack_commands
+from engine.wire_stream import WireStream
+from observability.log import configure_logging
+
+if TYPE_CHECKING:
+    from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+
+
+def main() -> None:
+    """Run until the socket closes or the engine breaks; what it has to say goes over the socket."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    anyio.run(_serve, int(sys.argv[1]))
+
+
+async def _serve(descriptor: int) -> None:
+    async with await UNIXSocketStream.from_socket(descriptor) as stream:
+        wire = WireStream(stream)
+        hello, *early = await wire.receive()
+        config = msgspec.msgpack.decode(hello, type=EngineConfig)
+        configure_logging(config.log_level, json=config.log_format == "json")
+        commands, inbox = anyio.create_memory_object_stream[bytes](math.inf)
+        outbox, frames = anyio.create_memory_object_stream[Frame](math.inf)
+        _take_in(early, commands)
+        actor = EngineActor(
+            partial(load, config), config.scheduler, inbox, outbox, time.monotonic_ns
+        )
+        with commands, frames:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(_receive, wire, commands)
+                tasks.start_soon(_send, frames, wire, tasks.cancel_scope)
+                await actor.run()  # its end closes the outbox, which ends the rest
+
+
+async def _receive(wire: WireStream, commands: MemoryObjectSendStream[bytes]) -> None:
+    """Until the socket closes: the end of the commands is the end of the actor."""
+    with commands:
+        while True:
+            try:
+                _take_in(await wire.receive(), commands)
+            except anyio.EndOfStream:
+                return
+
+
+def _take_in(bodies: list[bytes], commands: MemoryObjectSendStream[bytes]) -> None:
+    for body in bodies:
+        for command in unpack_commands(body):
+            commands.send_nowait(command)
+
+
+async def _send(
+    frames: MemoryObjectReceiveStream[Frame], wire: WireStream, scope: anyio.CancelScope
+) -> None:
+    """Until the actor ends or nobody reads any more."""
+    try:
+        async for frame in frames:
+            await wire.send(pack_frame(frame))
+    except anyio.BrokenResourceError:
+        pass  # the service is gone; `_receive` sees the same
+    scope.cancel()
+
+
+if __name__ == "__main__":
+    main()
