@@ -56,6 +56,9 @@ UNSERVABLE: dict[str, dict[str, Any]] = {
 """Families that hide their attention, or whose layers carry a state of their own."""
 
 
+_TEMPLATE = "{% for m in messages %}{{ m.role }}: {{ m.content }}<sep>{% endfor %}assistant: "
+
+
 def save_tiny_model(folder: Path, family: str, **changes: object) -> Path:
     """A random model and a byte tokenizer in `folder`; the same for the same family each time."""
     specific = FAMILIES.get(family) or UNSERVABLE.get(family) or {}
@@ -68,6 +71,7 @@ def save_tiny_model(folder: Path, family: str, **changes: object) -> Path:
                 weights.normal_(0, 0.15)  # the default is so small that all logits are alike
     model.save_pretrained(folder)
     byte_tokenizer().save(str(folder / "tokenizer.json"))
+    (folder / "chat_template.jinja").write_text(_TEMPLATE)
     return folder
 
 

@@ -14,6 +14,7 @@ from engine.config import CacheConfig, EngineConfig, SchedulerConfig
 from engine.errors import EngineUnavailable
 from engine.inline import open_inline
 from engine.models.card import read_card
+from engine.process import open_process
 from engine.protocol import SamplingParams, Submit, Tokens, pack_token_ids
 from tests.tiny_model import (
     EOS,
@@ -24,9 +25,13 @@ from tests.tiny_model import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
     from engine.client import EngineClient
+
+    OpenEngine = Callable[[EngineConfig], AbstractAsyncContextManager[EngineClient]]
 
 MAX_TOKENS = 24
 
@@ -67,15 +72,18 @@ def tight(folder: Path, num_blocks: int = 14) -> EngineConfig:
     )
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(
+    ("family", "open_engine"),
+    [*((family, open_inline) for family in FAMILIES), ("Qwen3", open_process)],
+)
 async def test_a_crowd_gets_what_plain_transformers_generate_gives_each_alone(
-    family: str, tmp_path: Path
+    family: str, open_engine: OpenEngine, tmp_path: Path
 ) -> None:
     folder = save_tiny_model(tmp_path, family)
     rng = random.Random(1)
     prompts = [[rng.randrange(256) for _ in range(n)] for n in (1, 3, 17, 40, 60, 5)]
     answers: dict[int, list[int]] = {}
-    async with open_inline(tight(folder)) as client:
+    async with open_engine(tight(folder)) as client:
         await client.wait_ready(60)
 
         async def ask(index: int) -> None:
