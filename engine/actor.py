@@ -47,9 +47,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_MAX_FAILED_STEPS = 3
-"""Steps that fail in a row until the engine is taken to be broken rather than its requests."""
-
 _BEAT_S = 1.0
 _STOPPED = Down(ENGINE_UNAVAILABLE, "The engine has been stopped.")
 
@@ -59,6 +56,11 @@ class Runner(Protocol):
 
     def execute(self, plan: StepPlan) -> StepResult:
         """Blocks; called on the device thread only. May raise: the plan's requests then fail."""
+        ...
+
+    def probe(self) -> None:
+        """Run the smallest step there is, touching no block of a request. Raises if even that
+        fails: then the device is broken, and not some request."""
         ...
 
 
@@ -79,8 +81,6 @@ class EngineActor:
         self._commands = commands
         self._frames = frames
         self._clock = clock
-        self._num_failed_steps = 0
-        self._last_step_ns = 0
         self._step_started_ns = 0
         self._scheduler: Scheduler | None = None
 
@@ -122,6 +122,7 @@ class EngineActor:
             max_batch_tokens=self._config.max_batch_tokens,
             max_running=self._config.max_running,
             max_model_len=ready.max_model_len,
+            model=ready.model,
         )
         self._say(ready)
         try:
@@ -156,7 +157,8 @@ class EngineActor:
     async def _execute(
         self, scheduler: Scheduler, runner: Runner, device: DeviceThread
     ) -> list[Addressed]:
-        """One step. If it fails its requests fail, and the next step starts afresh."""
+        """One step. If it fails its requests fail and the others go on, unless the device itself
+        is broken: that is the engine's end."""
         plan = scheduler.schedule(self._clock())
         if not plan.sequences:
             return []
@@ -164,17 +166,13 @@ class EngineActor:
         try:
             result = await device.run(lambda: runner.execute(plan))
         except Exception:
-            self._num_failed_steps += 1
-            if self._num_failed_steps >= _MAX_FAILED_STEPS:
-                raise
             logger.exception("a step of %d sequences failed", len(plan.sequences))
+            await device.run(runner.probe)
             ids = [sequence.request_id for sequence in plan.sequences]
             return scheduler.fail(
                 ids, ENGINE_ERROR, "The model failed while computing this answer."
             )
-        self._num_failed_steps = 0
-        self._last_step_ns = self._clock()
-        return scheduler.update(plan, result, self._last_step_ns)
+        return scheduler.update(plan, result, self._clock())
 
     def _publish(self, events: Sequence[Addressed]) -> None:
         """One frame with every event and the numbers as they are now."""
@@ -185,7 +183,7 @@ class EngineActor:
     def _stats(self) -> Stats:
         if self._scheduler is None:
             return Stats()
-        return self._scheduler.stats(self._last_step_ns, self._step_started_ns)
+        return self._scheduler.stats(self._step_started_ns)
 
     def _say(self, event: EngineEvent) -> None:
         self._send([(ENGINE, encode(event))])

@@ -51,6 +51,9 @@ MAX_SILENCE_S = 5.0
 """The engine speaks at least once a second; after that long it is not ready, whatever it said."""
 
 
+_ENDED = "The engine stopped before the answer's end."
+
+
 class Conversation:
     """The replies to one request, in order; ends with exactly one `Finished` or `Failed`."""
 
@@ -93,6 +96,8 @@ class EngineClient:
         self.num_crashes = 0
         self.load_fraction = 0.0
         self._heard_s = -math.inf
+        self._end_s = 0.0
+        self._mean_gap_s = 0.0
         self._commands = commands
         self._frames = frames
         self._limits = limits
@@ -166,6 +171,7 @@ class EngineClient:
                 yield conversation
             finally:
                 del self._replies[submit.request_id]
+                self._note_end()
                 self._num_prompt_tokens -= num_tokens
                 if not conversation.is_over:
                     self.abort(submit.request_id, "abort")
@@ -183,7 +189,26 @@ class EngineClient:
             self._num_prompt_tokens + num_tokens > limits.max_waiting_tokens
         )
         if too_many or too_long:
-            raise EngineOverloaded("The server has as many requests as it can hold. Try later.")
+            error = EngineOverloaded("The server has as many requests as it can hold. Try later.")
+            error.retry_after_s = self._backlog_s()
+            raise error
+
+    def _backlog_s(self) -> int:
+        """Seconds until those who wait now have left, at the pace of late; 1 to 60."""
+        return min(max(math.ceil(self.stats.num_waiting * self._mean_gap_s), 1), 60)
+
+    def _note_end(self) -> None:
+        """The mean time between two ends, of about the last ten."""
+        now_s = anyio.current_time()
+        if self._end_s:
+            self._mean_gap_s += (now_s - self._end_s - self._mean_gap_s) / 10
+        self._end_s = now_s
+
+    def give_up(self, code: str, message: str) -> None:
+        """End every request from this side: the caller is about to close the engine."""
+        self._fail_all(code, message)
+        for request_id in self._replies:
+            self.abort(request_id, "abort")
 
     def _check_alive(self) -> None:
         if self.down is not None:
@@ -226,16 +251,14 @@ class EngineClient:
         self.ready, self.crash, self.stats = None, crash, Stats()
         self.num_crashes += 1
         self.load_fraction = 0.0
-        self._fail_all()
-        for request_id in self._replies:
-            self.abort(request_id, "abort")
+        self.give_up(ENGINE_UNAVAILABLE, _ENDED)
 
     def _end_all(self) -> None:
         """The frames have ended. A request whose end was never said hears it from here."""
         self._note_down(Down(ENGINE_UNAVAILABLE, "The engine has stopped."))
-        self._fail_all()
+        self._fail_all(ENGINE_UNAVAILABLE, _ENDED)
 
-    def _fail_all(self) -> None:
-        failed = encode(Failed(ENGINE_UNAVAILABLE, "The engine stopped before the answer's end."))
+    def _fail_all(self, code: str, message: str) -> None:
+        failed = encode(Failed(code, message))
         for replies in self._replies.values():
             replies.send_nowait(failed)

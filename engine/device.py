@@ -49,10 +49,24 @@ class DeviceThread:
     async def run(self, work: Callable[[], Result]) -> Result:
         """The result of `work()`. A cancelled caller still waits for its end: what runs on a
         device cannot be abandoned, so `work` must be bounded (one step, one load)."""
-        done = asyncio.get_running_loop().run_in_executor(self._executor, work)
+        done = asyncio.get_running_loop().run_in_executor(self._executor, _contained(work))
         with anyio.CancelScope(shield=True):
             await asyncio.wait([done])
         return done.result()
+
+
+def _contained(work: Callable[[], Result]) -> Callable[[], Result]:
+    """`work`, whose SystemExit or panic must not end the event loop's thread as its own would."""
+
+    def run() -> Result:
+        try:
+            return work()
+        except Exception:
+            raise
+        except BaseException as error:
+            raise RuntimeError(f"the device thread met {type(error).__name__}") from error
+
+    return run
 
 
 def choose_device(name: str) -> torch.device:

@@ -18,6 +18,7 @@ from __future__ import annotations
 ENGINE_ERROR = "engine_error"
 ENGINE_UNAVAILABLE = "engine_unavailable"
 STARTUP_FAILED = "startup_failed"
+SHUTTING_DOWN = "shutting_down"
 CONTEXT_LENGTH_EXCEEDED = "context_length_exceeded"
 
 

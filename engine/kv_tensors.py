@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from engine.attention.probe import LayerShape
 
@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 class KVTensors:
     """Keys and values of every layer: [num_blocks, block_size, Hkv, D].
 
-    Zeroed at the start: a masked slot weighs nothing, but 0 x NaN would still be NaN.
+    Zeroed at the start: a masked slot weighs nothing, but 0 x NaN would still be NaN. Behind the
+    blocks of the pool lies one more, `scratch_block`, for steps that belong to no request.
     """
 
     def __init__(
@@ -26,12 +27,12 @@ class KVTensors:
         dtype: torch.dtype,
         device: torch.device,
     ) -> None:
-        self.num_blocks = num_blocks
+        self.scratch_block = num_blocks
         self.block_size = block_size
         self.keys: dict[int, torch.Tensor] = {}
         self.values: dict[int, torch.Tensor] = {}
         for layer, shape in layers.items():
-            head = (num_blocks, block_size, shape.num_kv_heads)
+            head = (num_blocks + 1, block_size, shape.num_kv_heads)
             self.keys[layer] = torch.zeros(*head, shape.key_size, dtype=dtype, device=device)
             self.values[layer] = torch.zeros(*head, shape.value_size, dtype=dtype, device=device)
 
@@ -54,7 +55,8 @@ class KVTensors:
 
         return take(self.keys[layer]), take(self.values[layer])
 
-    def clear(self, blocks: list[int]) -> None:
-        """Zero blocks that may hold numbers that are not finite, before anybody reuses them."""
+    def clear(self, blocks: Sequence[int]) -> None:
+        """Zero whole blocks."""
+        indices = list(blocks)
         for cache in (*self.keys.values(), *self.values.values()):
-            cache[blocks] = 0
+            cache[indices] = 0

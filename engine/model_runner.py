@@ -8,13 +8,12 @@ import torch
 
 from engine.batch import make_batch
 from engine.sampling.sampler import sample
-from engine.step import StepResult
+from engine.step import ScheduledSequence, StepPlan, StepResult
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from engine.kv_tensors import KVTensors
-    from engine.step import StepPlan
 
 
 class ModelRunner:
@@ -28,6 +27,8 @@ class ModelRunner:
     @torch.inference_mode()
     def execute(self, plan: StepPlan) -> StepResult:
         """Compute the plan's tokens into the cache and sample where the plan says so."""
+        if plan.dirty_blocks:
+            self._cache.clear(plan.dirty_blocks)
         batch = make_batch(plan, self._cache, self._device)
         sampling = [sequence for sequence in plan.sequences if sequence.samples]
         # Without a sampling sequence the logits of no row are wanted; 1 is the least there is.
@@ -41,8 +42,12 @@ class ModelRunner:
         )
         if not sampling:
             return StepResult(())
-        sampled = sample(output.logits[0].float(), sampling)
-        for sequence, token_id in zip(sampling, sampled, strict=True):
-            if token_id is None:
-                self._cache.clear(sequence.block_table)
-        return StepResult(sampled)
+        return StepResult(sample(output.logits[0].float(), sampling))
+
+    def probe(self) -> None:
+        """A prefill of two tokens and a decode of one, into the block that is nobody's. Also warms
+        up: the first user does not wait for what torch sets up at its first call."""
+        for token_ids in ([0, 0], [0]):
+            block_table = [self._cache.scratch_block]
+            sequence = ScheduledSequence("", token_ids, 0, block_table, True, 1.0, 1.0, 0, 0)
+            self.execute(StepPlan((sequence,)))

@@ -18,7 +18,7 @@ from typing import Literal
 
 import msgspec
 
-FinishReason = Literal["stop", "length", "abort", "error"]
+FinishReason = Literal["stop", "length", "abort", "timeout"]
 AbortReason = Literal["abort", "stop", "timeout"]
 
 ENGINE = ""
@@ -148,8 +148,8 @@ class Stats(Message, frozen=True):
     """Gauges and totals since the engine's start; the engine's heartbeat.
 
     Sent with each frame and once a second when nothing else is, so reading them costs nothing and
-    their absence tells something. `last_step_ns` is the end of the last step, `step_started_ns`
-    the start of the running one, `head_queued_ns` when the head of the queue began to wait; 0
+    their absence tells something. `step_started_ns`
+    is the start of the running step, `head_queued_ns` when the head of the queue began to wait; 0
     where there is none.
     """
 
@@ -162,7 +162,6 @@ class Stats(Message, frozen=True):
     num_output_tokens: int = 0
     num_preemptions: int = 0
     finishes: dict[str, int] = {}
-    last_step_ns: int = 0
     step_started_ns: int = 0
     head_queued_ns: int = 0
 

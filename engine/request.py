@@ -14,9 +14,11 @@ from __future__ import annotations
 from enum import Enum
 from typing import TYPE_CHECKING
 
+from engine.prefix_index import block_name
 from engine.protocol import RequestTimings
 
 if TYPE_CHECKING:
+    from engine.prefix_index import BlockName
     from engine.protocol import SamplingParams, Submit
 
 
@@ -47,11 +49,14 @@ class Request:
     """
 
     __slots__ = (
+        "_root",
+        "block_names",
         "block_table",
         "first_token_ns",
         "is_announced",
         "last_token_ns",
         "max_tokens",
+        "num_cached_tokens",
         "num_computed_tokens",
         "num_decode_steps",
         "num_preemptions",
@@ -64,15 +69,21 @@ class Request:
         "request_id",
         "state",
         "token_ids",
+        "waits_for",
     )
 
-    def __init__(self, submit: Submit, max_model_len: int) -> None:
+    def __init__(self, submit: Submit, max_model_len: int, root: bytes = b"") -> None:
+        """`root` begins the names of its blocks: see `prefix_index`."""
         self.request_id: str = submit.request_id
         self.params: SamplingParams = submit.params
         self.token_ids: list[int] = submit.prompt_token_ids
         self.num_prompt_tokens = len(self.token_ids)
         self.max_tokens = min(submit.params.max_tokens, max_model_len - self.num_prompt_tokens)
         self.num_computed_tokens = 0
+        self.num_cached_tokens = 0
+        self.block_names: list[BlockName] = []
+        self.waits_for = b""
+        self._root = root
         self.block_table: list[int] = []
         self.state = RequestState.WAITING
         self.is_announced = False
@@ -96,6 +107,15 @@ class Request:
     @property
     def num_uncomputed_tokens(self) -> int:
         return len(self.token_ids) - self.num_computed_tokens
+
+    def names_of_full_blocks(self, num_tokens: int, block_size: int) -> list[BlockName]:
+        """Names of the blocks that the first `num_tokens` tokens fill."""
+        names = self.block_names
+        for index in range(len(names), num_tokens // block_size):
+            parent = names[-1].digest if names else self._root
+            block = self.token_ids[index * block_size : (index + 1) * block_size]
+            names.append(block_name(parent, block))
+        return names[: num_tokens // block_size]
 
     def move_to(self, state: RequestState) -> None:
         """Change the state; IllegalTransition, and no change, if the table has no such way."""

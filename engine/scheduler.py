@@ -13,6 +13,7 @@ from collections import Counter, deque
 from typing import TYPE_CHECKING
 
 from engine.errors import CONTEXT_LENGTH_EXCEEDED, ENGINE_ERROR
+from engine.prefix_index import salted_root
 from engine.protocol import (
     AbortReason,
     Failed,
@@ -44,17 +45,27 @@ class Scheduler:
     """
 
     def __init__(
-        self, pool: BlockPool, max_batch_tokens: int, max_running: int, max_model_len: int
+        self,
+        pool: BlockPool,
+        *,
+        max_batch_tokens: int,
+        max_running: int,
+        max_model_len: int,
+        model: str = "",
     ) -> None:
+        """`model` salts the prefix cache: another model's keys and values are other numbers."""
         if pool.num_blocks * pool.block_size < max_model_len:
             raise ValueError("the pool must hold one sequence of max_model_len tokens")
         self._pool = pool
+        self._model = model
         self._max_batch_tokens = max_batch_tokens
         self._max_running = min(max_running, max_batch_tokens)
         self._max_model_len = max_model_len
         self._requests: dict[str, Request] = {}
         self._waiting: deque[Request] = deque()
         self._running: list[Request] = []
+        self._computing: dict[bytes, str] = {}
+        self._dirty_blocks: list[int] = []
         self._finishes: Counter[str] = Counter()
         self._num_steps = 0
         self._num_prompt_tokens = 0
@@ -67,7 +78,8 @@ class Scheduler:
 
     def submit(self, submit: Submit) -> list[Addressed]:
         """Queue a request, or fail it at once if it can never run."""
-        request = Request(submit, self._max_model_len)
+        root = salted_root(self._model, submit.tenant)
+        request = Request(submit, self._max_model_len, root)
         assert request.request_id not in self._requests, "request ids are the service's, unique"
         if not 0 < request.num_prompt_tokens < self._max_model_len:
             self._finishes["error"] += 1
@@ -82,7 +94,7 @@ class Scheduler:
         request = self._requests.get(request_id)
         if request is None:
             return []
-        return [self._finish(request, "stop" if reason == "stop" else "abort")]
+        return [self._finish(request, reason)]
 
     def fail(self, request_ids: Iterable[str], code: str, message: str) -> list[Addressed]:
         """End requests without an answer, for a fault that is not theirs to see."""
@@ -116,7 +128,8 @@ class Scheduler:
         while budget and (admitted := self._admit(budget, now_ns)):
             scheduled.append(admitted)
             budget -= admitted[1]
-        return StepPlan(tuple(self._sequence(r, count) for r, count in scheduled))
+        dirty_blocks, self._dirty_blocks = tuple(self._dirty_blocks), []
+        return StepPlan(tuple(self._sequence(r, count) for r, count in scheduled), dirty_blocks)
 
     def update(self, plan: StepPlan, result: StepResult, now_ns: int) -> list[Addressed]:
         """Take in what the step gave. Requests aborted meanwhile are skipped.
@@ -135,6 +148,7 @@ class Scheduler:
             if request is None:
                 continue
             request.num_computed_tokens = sequence.end_position
+            self._name_blocks(request, sequence.start_position)
             if sequence.start_position < request.num_prompt_tokens:
                 request.num_prefill_chunks += 1
             else:
@@ -143,12 +157,13 @@ class Scheduler:
                 continue
             if token_id is None:
                 text = "The model gave numbers that are not finite."
+                self._mark_dirty(request)
                 events += self.fail([request.request_id], ENGINE_ERROR, text)
             else:
                 self._append(request, token_id, now_ns, events)
         return events
 
-    def stats(self, last_step_ns: int, step_started_ns: int) -> Stats:
+    def stats(self, step_started_ns: int) -> Stats:
         return Stats(
             num_running=len(self._running),
             num_waiting=len(self._waiting),
@@ -159,7 +174,6 @@ class Scheduler:
             num_output_tokens=self._num_output_tokens,
             num_preemptions=self._num_preemptions,
             finishes=dict(self._finishes),
-            last_step_ns=last_step_ns,
             step_started_ns=step_started_ns,
             head_queued_ns=self._waiting[0].queued_ns if self._waiting else 0,
         )
@@ -167,8 +181,10 @@ class Scheduler:
     def check(self) -> None:
         """Assert every invariant of requests, queues and blocks."""
         self._pool.check()
-        held = [block for r in self._requests.values() for block in r.block_table]
-        assert len(held) == len(set(held)) == self._pool.num_used, "a block has two owners or none"
+        held = Counter(block for r in self._requests.values() for block in r.block_table)
+        assert len(held) == self._pool.num_used, "a held block is in no request, or the other way"
+        assert all(self._pool.num_holders(block) == n for block, n in held.items())
+        assert set(self._computing.values()) <= {r.request_id for r in self._running}
         assert all(r.state is RequestState.RUNNING for r in self._running)
         assert all(r.state is RequestState.WAITING and not r.block_table for r in self._waiting)
         queued = {r.request_id for r in [*self._running, *self._waiting]}
@@ -197,8 +213,7 @@ class Scheduler:
         """Back to the head of the queue without its blocks; its tokens are kept."""
         request.move_to(RequestState.WAITING)
         self._running.remove(request)
-        self._pool.free(request.block_table)
-        request.block_table = []
+        self._let_go(request)
         request.num_computed_tokens = 0
         request.num_preemptions += 1
         request.queued_ns = now_ns
@@ -206,20 +221,70 @@ class Scheduler:
         self._waiting.appendleft(request)
 
     def _admit(self, budget: int, now_ns: int) -> tuple[Request, int] | None:
-        """Start the oldest waiting request if the pool has room for all its tokens so far."""
-        if not self._waiting or len(self._running) >= self._max_running:
+        """Start the oldest waiting request that need not wait for a prefix, if there is room."""
+        if len(self._running) >= self._max_running:
             return None
-        request = self._waiting[0]
-        blocks = self._pool.allocate(self._pool.num_blocks_for(request.num_tokens + 1))
+        for request in self._waiting:
+            if request.waits_for not in self._computing:
+                hits = self._match(request)
+                if request.waits_for not in self._computing:
+                    break
+        else:
+            return None
+        self._pool.share(hits)
+        needed = self._pool.num_blocks_for(request.num_tokens + 1)
+        blocks = self._pool.allocate(needed - len(hits))
         if blocks is None:
+            self._pool.free(hits)
             return None
-        self._waiting.popleft()
+        self._start(request, hits, blocks, now_ns)
+        return request, min(request.num_uncomputed_tokens, budget)
+
+    def _match(self, request: Request) -> list[int]:
+        """Blocks of its longest known prefix; notes what it waits for if another request computes
+        the next one at this moment. The last token is always computed: its logits are wanted."""
+        names = request.names_of_full_blocks(request.num_tokens - 1, self._pool.block_size)
+        hits = self._pool.match(names)
+        request.waits_for = names[len(hits)].digest if len(hits) < len(names) else b""
+        return hits
+
+    def _start(self, request: Request, hits: list[int], blocks: list[int], now_ns: int) -> None:
+        self._waiting.remove(request)
         request.move_to(RequestState.RUNNING)
         self._running.append(request)
-        request.block_table = blocks
+        request.block_table = hits + blocks
+        request.num_computed_tokens = len(hits) * self._pool.block_size
+        if not request.is_announced:
+            request.num_cached_tokens = request.num_computed_tokens
+        for name in request.block_names[len(hits) :]:
+            self._computing.setdefault(name.digest, request.request_id)
         request.queues.append((request.queued_ns, now_ns))
         request.prefill_start_ns = request.prefill_start_ns or now_ns
-        return request, min(request.num_uncomputed_tokens, budget)
+
+    def _name_blocks(self, request: Request, start: int) -> None:
+        """Name the blocks that have just become full, so that others find them."""
+        size, end = self._pool.block_size, request.num_computed_tokens
+        if start // size < end // size:
+            names = request.names_of_full_blocks(end, size)
+            for index in range(start // size, end // size):
+                self._pool.name(request.block_table[index], names[index])
+                self._computing.pop(names[index].digest, None)
+
+    def _mark_dirty(self, request: Request) -> None:
+        """Its own blocks are neither found nor reused before they are zeroed. Shared ones have
+        given others finite numbers, so they are clean."""
+        for block in request.block_table:
+            if self._pool.num_holders(block) == 1:
+                self._pool.forget(block)
+                self._dirty_blocks.append(block)
+
+    def _let_go(self, request: Request) -> None:
+        """Give its blocks back; nobody waits for it any more."""
+        for name in request.block_names:
+            if self._computing.get(name.digest) == request.request_id:
+                del self._computing[name.digest]
+        self._pool.free(request.block_table)
+        request.block_table = []
 
     def _sequence(self, request: Request, count: int) -> ScheduledSequence:
         start = request.num_computed_tokens
@@ -247,7 +312,9 @@ class Scheduler:
         if not request.is_announced:
             request.is_announced = True
             self._num_prompt_tokens += request.num_prompt_tokens
-            events.append((request.request_id, Started(request.num_prompt_tokens, 0)))
+            events.append(
+                (request.request_id, Started(request.num_prompt_tokens, request.num_cached_tokens))
+            )
         if token_id in request.params.stop_token_ids:
             events.append(self._finish(request, "stop"))
             return
@@ -260,7 +327,7 @@ class Scheduler:
         return request.request_id, Finished(
             reason=reason,
             num_prompt_tokens=request.num_prompt_tokens,
-            num_cached_tokens=0,
+            num_cached_tokens=request.num_cached_tokens,
             num_output_tokens=request.num_output_tokens,
             timings=request.timings(),
         )
@@ -272,7 +339,6 @@ class Scheduler:
         else:
             self._waiting.remove(request)
         request.move_to(RequestState.FINISHED)
-        self._pool.free(request.block_table)
-        request.block_table = []
+        self._let_go(request)
         del self._requests[request.request_id]
         self._finishes[reason] += 1

@@ -31,9 +31,14 @@ class ScheduledSequence(msgspec.Struct, frozen=True, gc=False):
 
 
 class StepPlan(msgspec.Struct, frozen=True, gc=False):
-    """What one forward pass does, in the order of the packed row."""
+    """What one forward pass does, in the order of the packed row.
+
+    `dirty_blocks` may hold numbers that are not finite, from a request that has failed: they are
+    zeroed before anything else, for a masked slot weighs nothing, but 0 x NaN is still NaN.
+    """
 
     sequences: tuple[ScheduledSequence, ...]
+    dirty_blocks: tuple[int, ...] = ()
 
     @property
     def num_tokens(self) -> int:

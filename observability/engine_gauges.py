@@ -16,7 +16,7 @@ from observability import instruments
 from observability.instruments import Instrument, MetricKind
 from observability.span_counts import SpanCounts
 
-FINISH_REASONS: Final = ("stop", "length", "abort", "error")
+FINISH_REASONS: Final = ("stop", "length", "abort", "timeout", "error")
 
 
 class EngineGauges(msgspec.Struct, frozen=True, kw_only=True):

@@ -14,6 +14,7 @@
      ├── UnsupportedMediaType  415     invalid_request_error  unsupported_media_type
      ├── ValidationFault       422     invalid_request_error  invalid_value           param
      │    └── NotSupported     422     invalid_request_error  unsupported_parameter   param
+     ├── HeadersTooLarge       431     invalid_request_error  headers_too_large
      ├── Overloaded            429     rate_limit_error       overloaded              Retry-After
      ├── EngineFault           500     server_error           engine_error            never retried
      ├── InternalFault         500     server_error           internal_error          never retried
@@ -138,6 +139,14 @@ class UnsupportedMediaType(ApiError):
     default_code = "unsupported_media_type"
 
 
+class HeadersTooLarge(ApiError):
+    """The request's headers exceed their limit."""
+
+    status = 431
+    type = "invalid_request_error"
+    default_code = "headers_too_large"
+
+
 class ValidationFault(ApiError):
     """One field is wrong: `param` says which."""
 
@@ -219,6 +228,8 @@ def of_failed(code: str, message: str) -> ApiError:
         return ContextExceeded(message, param="messages")
     if code == engine.errors.ENGINE_UNAVAILABLE:
         return Unavailable(message)
+    if code == engine.errors.SHUTTING_DOWN:
+        return ShuttingDown(message)
     return EngineFault(message, code=code)
 
 

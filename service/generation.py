@@ -65,23 +65,27 @@ class Generator:
             ModelLoading, Unavailable: the engine cannot take requests.
             Timeout: the deadline has passed.
         """
-        with anyio.CancelScope(deadline=request.deadline_s):
-            return await self._prepare(served, request)
-        raise _too_late()
-
-    async def _prepare(self, served: ServedModel, request: GenerationRequest) -> Prepared:
         start_ns = self._clock_ns()
+        # Who gives up while the model loads shall hear that it loads, and when to come again.
+        left_s = request.deadline_s - anyio.current_time()
         try:
-            ready = await self._get_client().wait_ready(self._max_load_wait_s)
+            ready = await self._get_client().wait_ready(min(self._max_load_wait_s, left_s))
         except EngineError as error:
             raise of_engine_error(error) from None
+        with anyio.CancelScope(deadline=request.deadline_s):
+            return await self._prepare(served, request, ready, start_ns)
+        raise _too_late()
+
+    async def _prepare(
+        self, served: ServedModel, request: GenerationRequest, ready: protocol.Ready, start_ns: int
+    ) -> Prepared:
         check_fields(request, served, ready.max_model_len)
         tokenize_start_ns = self._clock_ns()
         if request.num_bytes <= MAX_INLINE_BYTES:
-            token_ids = encode(served, request)
+            token_ids = encode(served, request, ready.max_model_len)
         else:
             token_ids = await anyio.to_thread.run_sync(
-                encode, served, request, limiter=self._threads
+                encode, served, request, ready.max_model_len, limiter=self._threads
             )
         tokenize_end_ns = self._clock_ns()
         submit = protocol.Submit(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from engine.errors import ENGINE_UNAVAILABLE, EngineError, EngineUnavailable
+from engine.errors import ENGINE_UNAVAILABLE, SHUTTING_DOWN, EngineError, EngineUnavailable
 from engine.protocol import Down
 
 if TYPE_CHECKING:
@@ -71,6 +71,7 @@ async def _follow(lifecycle: Lifecycle, client: EngineClient, drain_timeout_s: f
                 lifecycle.num_open,
                 drain_timeout_s,
             )
+            client.give_up(SHUTTING_DOWN, "The server is shutting down.")
         race.cancel_scope.cancel()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from engine.protocol import Submit
-from engine.text.errors import PromptUnencodable, TemplateRejected, TextError
+from engine.text.errors import PromptTooLong, PromptUnencodable, TemplateRejected, TextError
 from service.errors import BadRequest, ContextExceeded, InternalFault, ValidationFault
 from service.served_model import ServedModel
 
@@ -56,7 +56,6 @@ def check_fields(request: GenerationRequest, served: ServedModel, max_model_len:
 
     Raises:
         ValidationFault: `max_tokens` is above the context, or a stop id is no token.
-        ContextExceeded: the messages are so long that they cannot fit, whatever their tokens.
     """
     if request.max_tokens is not None and request.max_tokens > max_model_len:
         raise ValidationFault(
@@ -71,29 +70,39 @@ def check_fields(request: GenerationRequest, served: ServedModel, max_model_len:
                 f"`stop_token_ids` must be below the vocabulary's {vocab_size}.",
                 param=f"stop_token_ids[{place}]",
             )
-    num_chars = sum(_num_chars(message.get("content")) for message in request.messages)
-    num_least = num_chars // served.tokenizer.longest_token_chars
-    if num_least > max_model_len:
-        raise _too_long(max_model_len, f"at least {num_least}")
 
 
-def encode(served: ServedModel, request: GenerationRequest) -> list[int]:
+def encode(served: ServedModel, request: GenerationRequest, max_model_len: int) -> list[int]:
     """The prompt's token ids. Slow for long prompts.
 
     Raises:
+        ContextExceeded: the prompt is so long that it cannot fit, whatever its tokens.
         BadRequest: the template refuses the messages, or they cannot be encoded.
         InternalFault: the template is broken.
     """
     try:
-        return served.encoder.encode(request.messages, request.tools or None)
+        token_ids = served.encoder.encode(
+            request.messages,
+            request.tools or None,
+            max_chars=max_model_len * served.tokenizer.longest_token_chars,
+        )
     except TemplateRejected as error:  # the model's own words
         raise BadRequest(
             f"The model's chat template refuses these messages: {error}", param="messages"
         ) from None
+    except PromptTooLong as error:
+        num_least = error.num_chars // served.tokenizer.longest_token_chars
+        raise _too_long(max_model_len, f"at least {num_least}") from None
     except PromptUnencodable as error:
         raise BadRequest(str(error), param="messages") from None
     except TextError as error:
         raise InternalFault from error
+    if token_ids and max(token_ids) >= served.card.vocab_size:
+        # Tokenizers with more ids than the weights have rows exist; one such id breaks a step.
+        raise BadRequest(
+            "The messages hold a token that this model does not have.", param="messages"
+        )
+    return token_ids
 
 
 def fit(num_prompt_tokens: int, max_tokens: int | None, max_model_len: int) -> int:
@@ -111,7 +120,3 @@ def _too_long(max_model_len: int, num_tokens: str) -> ContextExceeded:
         f"resulted in {num_tokens} tokens. Please reduce the length of the messages.",
         param="messages",
     )
-
-
-def _num_chars(content: object) -> int:
-    return len(content) if isinstance(content, str) else 0

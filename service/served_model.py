@@ -9,6 +9,7 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from engine.text.errors import TemplateFailed
 from engine.text.prompt_encoder import PromptEncoder
 from engine.text.tool_parsers.select import tool_parser_for
 from service.errors import ModelNotFound
@@ -42,8 +43,12 @@ class ServedModel:
 
 
 def load_text(card: ModelCard) -> ServedModel:
-    """The model of a card. Raises `engine.text.errors.TextError` with a reason for the operator."""
-    return ServedModel(card, PromptEncoder.from_folder(Path(card.path)))
+    """The model of a card. Raises `engine.text.errors.TextError` with a reason for the operator:
+    also for a template that cannot even render a greeting, before anybody sends one."""
+    encoder = PromptEncoder.from_folder(Path(card.path))
+    if not encoder.encode([{"role": "user", "content": "Hello"}]):
+        raise TemplateFailed("the chat template renders a greeting as nothing")
+    return ServedModel(card, encoder)
 
 
 class ServedModels:

@@ -7,6 +7,7 @@ a packed row of sequences would mix.
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -28,13 +29,15 @@ from engine.errors import OutOfMemory, StartupError
 from engine.kv_tensors import KVTensors
 from engine.model_runner import ModelRunner
 from engine.protocol import Ready
-from engine.step import ScheduledSequence, StepPlan
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from engine.config import EngineConfig
     from engine.models.card import ModelCard
+
+
+logger = logging.getLogger(__name__)
 
 
 class LoadedModel(NamedTuple):
@@ -74,16 +77,8 @@ def load(config: EngineConfig, progress: Callable[[float], None]) -> LoadedModel
         kv_cache_bytes=num_blocks * config.cache.block_size * bytes_per_token(layers, dtype),
     )
     runner = ModelRunner(model, cache, device)
-    _warm_up(runner)
+    runner.probe()
     return LoadedModel(runner, ready)
-
-
-def _warm_up(runner: ModelRunner) -> None:
-    """One prefill and one decode into block 0, so that the first user does not wait for what
-    torch sets up at its first call. Whoever gets the block writes its slots before reading them."""
-    for token_ids in ([0, 0], [0]):
-        sequence = ScheduledSequence("", token_ids, 0, [0], True, 1.0, 1.0, 0, 0)
-        runner.execute(StepPlan((sequence,)))
 
 
 def _load_weights(
@@ -103,23 +98,47 @@ def _load_weights(
     register()
     previous = transformers_logging.set_tqdm_hook(_progress_hook(progress))
     try:
-        model: Any = AutoModelForCausalLM.from_pretrained(
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
             card.path,
             dtype=dtype,
             trust_remote_code=False,
             use_safetensors=True,
             local_files_only=True,
+            output_loading_info=True,
         )
+        model, report = loaded
         model.set_attn_implementation(IMPLEMENTATION)
-        return model.to(device).eval()
+        model = model.to(device).eval()
     except torch.OutOfMemoryError as error:
         raise OutOfMemory(
             f"The weights of {card.name} do not fit on {device}. Choose a smaller model or dtype."
         ) from error
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        raise StartupError(f"{card.name} could not be loaded from {card.path}: {error}") from error
+    except Exception as error:  # a broken folder makes foreign code raise whatever it likes
+        logger.debug("loading failed", exc_info=True)
+        first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise StartupError(
+            f"{card.name} cannot be loaded from {card.path}: {first_line}"
+        ) from error
     finally:
         transformers_logging.set_tqdm_hook(previous)
+    _check_whole(card, report)
+    return model
+
+
+def _check_whole(card: ModelCard, report: dict[str, Any]) -> None:
+    """transformers fills what a checkpoint lacks with random numbers, and only warns.
+
+    Raises:
+        StartupError: weights are missing, or have another shape than config.json says.
+    """
+    faults = sorted(map(str, [*report["missing_keys"], *report["mismatched_keys"]]))
+    if faults:
+        raise StartupError(
+            f"{card.name} is not whole: {len(faults)} weights are missing or have another shape than "
+            f"config.json says, among them {faults[0]}. Download it again."
+        )
+    if report["unexpected_keys"]:
+        logger.warning("%s has %d weights too many", card.name, len(report["unexpected_keys"]))
 
 
 def _progress_hook(progress: Callable[[float], None]) -> Callable[..., Any]:

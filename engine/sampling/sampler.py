@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from engine.step import ScheduledSequence
 
 
+MIN_TEMPERATURE = 1e-5
+"""Below it a row is greedy, which is its limit: float32 holds no quotient by less than 1e-38."""
+
+
 class _Draw(NamedTuple):
     """The rows of a step that are drawn at random, and how."""
 
@@ -38,7 +42,7 @@ def sample(
     peak_B, token_B = logits_BV.max(dim=-1)  # a NaN anywhere in a row is its maximum
     draw = _Draw([], [], [], [], [])
     for row, sequence in enumerate(sequences):
-        if sequence.temperature > 0:
+        if sequence.temperature >= MIN_TEMPERATURE:
             draw.rows.append(row)
             draw.temperature.append(sequence.temperature)
             draw.top_p.append(sequence.top_p)
@@ -47,9 +51,10 @@ def sample(
     if draw.rows:
         rows = torch.tensor(draw.rows, device=logits_BV.device)
         token_B = token_B.index_copy(0, rows, _draw(logits_BV, rows, peak_B, draw))
-    is_finite = torch.isfinite(peak_B).tolist()
-    tokens = token_B.tolist()
-    return tuple(token if ok else None for token, ok in zip(tokens, is_finite, strict=True))
+    # An id outside of the vocabulary would break the next step for everybody in it.
+    is_good_B = torch.isfinite(peak_B) & (token_B < logits_BV.shape[-1])
+    tokens = zip(token_B.tolist(), is_good_B.tolist(), strict=True)
+    return tuple(token if is_good else None for token, is_good in tokens)
 
 
 def _draw(

@@ -65,7 +65,8 @@ class BarrierEncoder:
 
     def _split(self, rendered: str, disguise: Disguise) -> tuple[list[int], list[str]]:
         """The template's own added tokens, and the texts before, between and after them."""
-        found = self._finder.encode(rendered, add_special_tokens=False)
+        # `encode` would hold the interpreter's lock all the while; the batch call does not.
+        (found,) = self._finder.encode_batch([rendered], add_special_tokens=False)
         template_ids: list[int] = []
         stretches: list[str] = []
         position = 0
@@ -93,10 +94,11 @@ class BarrierEncoder:
             at_barriers += [None] * text.count(_BARRIER)
             if template_id is not None:
                 at_barriers.append(template_id)
-        encoded = self._plain.encode(_BARRIER.join(texts), add_special_tokens=False).ids
+        joined = _BARRIER.join(texts)
+        (encoding,) = self._plain.encode_batch_fast([joined], add_special_tokens=False)
         remaining = iter(at_barriers)
         ids: list[int] = []
-        for id_ in encoded:
+        for id_ in encoding.ids:
             if id_ == self._barrier_id:
                 template_id = next(remaining)
                 ids += [] if template_id is None else [template_id]

@@ -90,7 +90,7 @@ def _finder(texts: Iterable[str]) -> tokenizers.Tokenizer:
 
 
 def _matches(finder: tokenizers.Tokenizer, text: str) -> list[tuple[int, int]]:
-    encoding = finder.encode(text, add_special_tokens=False)
+    (encoding,) = finder.encode_batch([text], add_special_tokens=False)
     return [span for id_, span in zip(encoding.ids, encoding.offsets, strict=True) if id_]
 
 

@@ -33,5 +33,13 @@ class TokenizerUnusable(TextError):
     """The folder's tokenizer.json is missing or is not one."""
 
 
+class PromptTooLong(TextError):
+    """The rendered chat has more characters than the caller allows; `num_chars` says how many."""
+
+    def __init__(self, num_chars: int) -> None:
+        super().__init__(f"the prompt has {num_chars} characters")
+        self.num_chars = num_chars
+
+
 class PromptUnencodable(TextError):
     """The model's tokenizer makes control tokens out of plain text, so user text is refused."""

@@ -7,12 +7,14 @@ characters `<|im_end|>` and not the token. See `control_tokens` for what counts 
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 from engine.text.barrier_encoder import BarrierEncoder
 from engine.text.chat_template import ChatTemplate
 from engine.text.control_tokens import ControlTokens
 from engine.text.disguise import Disguise
+from engine.text.errors import PromptTooLong
 from engine.text.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -44,15 +46,19 @@ class PromptEncoder:
         messages: Sequence[JsonObject],
         tools: Sequence[JsonObject] | None = None,
         add_generation_prompt: bool = True,
+        max_chars: int = sys.maxsize,
         **kwargs: object,
     ) -> list[int]:
         """The prompt ids of a chat; arguments as for `ChatTemplate.render`.
 
-        Raises TemplateRejected, TemplateFailed, PromptUnencodable.
+        A prompt of more than `max_chars` characters is refused before it is tokenized.
+
+        Raises TemplateRejected, TemplateFailed, PromptTooLong, PromptUnencodable.
         """
         inputs = [*messages, tools, kwargs]
         if not any(self._has_control(value) for value in inputs):
             rendered = self.template.render(messages, tools, add_generation_prompt, **kwargs)
+            _check_length(rendered, max_chars)
             return self.tokenizer.encode(rendered)
         disguise = Disguise([*_strings(inputs), *self.template.sources.values()])
         rendered = self.template.render(
@@ -61,6 +67,7 @@ class PromptEncoder:
             add_generation_prompt,
             **_as_object(self._hide(kwargs, disguise)),
         )
+        _check_length(rendered, max_chars)
         return self._barrier_encoder.encode(rendered, disguise)
 
     def encode_user_text(self, text: str) -> list[int]:
@@ -95,6 +102,11 @@ class PromptEncoder:
                 yield key, _NOTHING
                 may_say = is_spoken and key in _SPOKEN_FIELDS
                 yield child, self._control.optional if may_say else _NOTHING
+
+
+def _check_length(rendered: str, max_chars: int) -> None:
+    if len(rendered) > max_chars:
+        raise PromptTooLong(len(rendered))
 
 
 def _strings(value: object) -> Iterator[str]:

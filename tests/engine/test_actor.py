@@ -49,7 +49,8 @@ class GatedRunner(HashRunner):
         self.threads: set[int] = set()
         self.gate = threading.Event()
         self.gate.set()
-        self.faults: list[Exception] = []
+        self.faults: list[BaseException] = []
+        self.is_broken = False
 
     def execute(self, plan: StepPlan) -> StepResult:
         self.threads.add(threading.get_ident())
@@ -57,6 +58,10 @@ class GatedRunner(HashRunner):
         if self.faults:
             raise self.faults.pop()
         return super().execute(plan)
+
+    def probe(self) -> None:
+        if self.is_broken:
+            raise RuntimeError("broken")
 
 
 @asynccontextmanager
@@ -186,16 +191,25 @@ async def test_a_step_that_fails_ends_its_requests_and_the_next_step_works(
     assert "secret detail" in caplog.text
 
 
-async def test_an_engine_that_keeps_failing_goes_down_and_refuses_what_follows() -> None:
+async def test_a_device_that_is_broken_ends_the_engine_at_the_first_step_that_fails() -> None:
     runner = GatedRunner()
-    runner.faults = [RuntimeError("broken")] * 9
+    runner.faults, runner.is_broken = [RuntimeError("broken")], True
     async with engine(runner) as client:
-        for name in ("a", "b", "c"):
-            *_, last = await answer(client, submit(name, [1]))
-            assert isinstance(last, Failed)
+        *_, last = await answer(client, submit("a", [1]))
+        assert isinstance(last, Failed)
         assert (await client.wait_down()).code == "engine_error"
-        with pytest.raises(EngineUnavailable), client.generate(submit("d", [1])):
+        with pytest.raises(EngineUnavailable), client.generate(submit("b", [1])):
             pass
+
+
+@pytest.mark.parametrize("fault", [SystemExit(3), KeyboardInterrupt()])
+async def test_what_would_end_a_thread_ends_no_more_than_its_step(fault: BaseException) -> None:
+    runner = GatedRunner()
+    runner.faults = [fault]
+    async with engine(runner) as client:
+        (failed,) = await answer(client, submit("a", [1]))
+        assert isinstance(failed, Failed)
+        assert tokens_of(await answer(client, submit("b", [2]))) == expected_tokens([2], 4)
 
 
 async def test_stopping_waits_for_the_running_step_and_ends_every_request() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import time
 from typing import TYPE_CHECKING
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 import anyio
 import msgspec
 import pytest
+from safetensors.torch import load_file, save_file
 
 from engine.config import CacheConfig, EngineConfig, SchedulerConfig
 from engine.errors import EngineUnavailable
@@ -149,4 +151,36 @@ async def test_a_model_that_would_need_its_own_code_is_refused(tmp_path: Path) -
     config = EngineConfig(card=msgspec.structs.replace(card, architecture="MyForCausalLM"))
     async with open_inline(config) as client:
         with pytest.raises(EngineUnavailable, match="never run"):
+            await client.wait_ready(60)
+
+
+@pytest.mark.parametrize("fault", ["a weight is missing", "config.json has more layers"])
+async def test_weights_that_are_not_whole_are_refused_and_not_made_up(
+    fault: str, tmp_path: Path
+) -> None:
+    folder = save_tiny_model(tmp_path, "Llama")
+    if fault == "a weight is missing":
+        weights = load_file(folder / "model.safetensors")
+        del weights["model.layers.1.mlp.up_proj.weight"]
+        save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    else:
+        config_file = folder / "config.json"
+        config = json.loads(config_file.read_text())
+        config_file.write_text(json.dumps({**config, "num_hidden_layers": 3}))
+    async with open_inline(tight(folder)) as client:
+        with pytest.raises(EngineUnavailable, match="not whole"):
+            await client.wait_ready(60)
+
+
+@pytest.mark.parametrize(
+    "change", [{"num_attention_heads": 3}, {"num_key_value_heads": 0}, {"hidden_size": "wide"}]
+)
+async def test_a_config_that_makes_no_sense_is_one_clear_sentence(
+    change: dict[str, object], tmp_path: Path
+) -> None:
+    folder = save_tiny_model(tmp_path, "Llama")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, **change}))
+    async with open_inline(tight(folder)) as client:
+        with pytest.raises(EngineUnavailable, match="cannot be loaded from"):
             await client.wait_ready(60)

@@ -52,7 +52,16 @@ def test_top_p_leaves_the_smallest_set_that_reaches_p() -> None:
     assert set(draw_many(logits, top_p=0.9)) == {0, 1, 2}
 
 
-@pytest.mark.parametrize("params", [{"top_p": 0.0}, {"top_k": 1}, {"temperature": 1e-30}])
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"top_p": 0.0},
+        {"top_k": 1},
+        {"temperature": 1e-6},
+        {"temperature": 1e-46},
+        {"temperature": 5e-324, "top_p": 0.5, "top_k": 2},
+    ],
+)
 def test_extreme_filters_are_greedy(params: dict[str, float]) -> None:
     assert set(draw_many([0.0, 0.5, 0.4], 50, **params)) == {1}
 

@@ -25,10 +25,11 @@ NOW = 1_000
 
 
 def make_submit(
-    request_id: str, prompt: list[int], max_tokens: int = 4, **params: object
+    request_id: str, prompt: list[int], max_tokens: int = 4, tenant: str = "", **params: object
 ) -> Submit:
     fields = {"temperature": 0.0, "top_p": 1.0, "top_k": 0, "seed": 0, **params}
-    return Submit(request_id, pack_token_ids(prompt), SamplingParams(max_tokens, **fields), 0)  # type: ignore[arg-type]
+    sampling = SamplingParams(max_tokens, **fields)  # type: ignore[arg-type]
+    return Submit(request_id, pack_token_ids(prompt), sampling, 0, tenant)
 
 
 class Bench:
@@ -37,7 +38,10 @@ class Bench:
     def __init__(self, num_blocks: int = 16, block_size: int = 4, budget: int = 16) -> None:
         self.pool = BlockPool(num_blocks, block_size)
         self.scheduler = Scheduler(
-            self.pool, budget, max_running=8, max_model_len=num_blocks * block_size
+            self.pool,
+            max_batch_tokens=budget,
+            max_running=8,
+            max_model_len=num_blocks * block_size,
         )
         self.runner = HashRunner(num_blocks, block_size)
         self.told: defaultdict[str, list[RequestEvent]] = defaultdict(list)
@@ -132,7 +136,7 @@ def test_when_memory_runs_dry_the_youngest_is_computed_again_with_the_same_token
     bench.run()
     for name in "abc":
         assert bench.tokens(name) == expected_tokens([1, 2, ord(name) % 7], 8)
-    stats = bench.scheduler.stats(0, 0)
+    stats = bench.scheduler.stats(0)
     assert stats.num_preemptions > 0
     last = bench.told["c"][-1]
     assert isinstance(last, Finished)
@@ -180,6 +184,77 @@ def test_an_abort_while_a_step_runs_is_not_undone_by_its_result() -> None:
     assert bench.pool.num_used == 0
 
 
+def num_cached(bench: Bench, name: str) -> int:
+    started = bench.told[name][0]
+    assert isinstance(started, Started)
+    return started.num_cached_tokens
+
+
+def test_a_repeated_prompt_skips_its_full_blocks_and_gives_the_same_tokens() -> None:
+    bench = Bench()
+    prompt = list(range(7)) * 2
+    for name in ("first", "second"):
+        bench.submit(make_submit(name, prompt))
+        bench.run()
+        assert bench.tokens(name) == expected_tokens(prompt, 4)
+    assert (num_cached(bench, "first"), num_cached(bench, "second")) == (0, 12)
+
+
+def test_a_prompt_that_is_cached_whole_still_computes_its_last_token() -> None:
+    bench = Bench()
+    for name in ("first", "second"):
+        bench.submit(make_submit(name, [1] * 8))
+        bench.run()
+    assert num_cached(bench, "second") == 4
+    assert bench.tokens("second") == expected_tokens([1] * 8, 4)
+
+
+def test_a_burst_with_one_prefix_computes_it_once() -> None:
+    bench = Bench(num_blocks=64, budget=16)
+    prefix = [1, 2, 3, 4] * 10
+    computed = 0
+    for number in range(6):
+        bench.submit(make_submit(str(number), [*prefix, number], max_tokens=1))
+    while bench.scheduler.has_work:
+        computed += bench.step()
+    assert computed == len(prefix) + 6
+    for number in range(6):
+        assert bench.tokens(str(number)) == expected_tokens([*prefix, number], 1)
+
+
+def test_who_need_not_wait_for_a_prefix_overtakes_who_must() -> None:
+    bench = Bench(num_blocks=64, budget=16)
+    bench.submit(make_submit("a", [1] * 40, max_tokens=1))
+    bench.submit(make_submit("same prefix", [1] * 40, max_tokens=1))
+    bench.submit(make_submit("other", [2] * 3, max_tokens=1))
+    for _ in range(3):
+        bench.step()
+    assert bench.told["other"]
+    assert not bench.told["same prefix"]
+    bench.run()
+
+
+def test_tenants_share_nothing() -> None:
+    bench = Bench()
+    for tenant in ("one", "two"):
+        bench.submit(make_submit(tenant, [1] * 12, tenant=tenant))
+        bench.run()
+        assert num_cached(bench, tenant) == 0
+
+
+def test_blocks_of_numbers_that_are_not_finite_are_zeroed_and_never_found() -> None:
+    bench = Bench()
+    bench.submit(make_submit("bad", [1] * 9))
+    plan = bench.scheduler.schedule(NOW)
+    blocks = plan.sequences[0].block_table
+    bench.note(bench.scheduler.update(plan, StepResult((None,)), NOW))
+    bench.submit(make_submit("good", [1] * 9))
+    plan = bench.scheduler.schedule(NOW)
+    assert set(plan.dirty_blocks) == set(blocks)
+    assert plan.sequences[0].start_position == 0
+    assert not bench.scheduler.schedule(NOW).dirty_blocks
+
+
 def test_finishes_are_counted_by_reason() -> None:
     bench = Bench()
     bench.submit(make_submit("length", [1], max_tokens=1))
@@ -189,7 +264,7 @@ def test_finishes_are_counted_by_reason() -> None:
     bench.note(bench.scheduler.abort("gone", "abort"))
     bench.note(bench.scheduler.abort("matched", "stop"))
     bench.run()
-    assert bench.scheduler.stats(0, 0).finishes == {"length": 1, "abort": 1, "stop": 1, "error": 1}
+    assert bench.scheduler.stats(0).finishes == {"length": 1, "abort": 1, "stop": 1, "error": 1}
 
 
 @pytest.mark.parametrize("seed", range(300))
@@ -204,7 +279,12 @@ def test_any_crowd_gives_each_request_what_it_would_have_got_alone(seed: int) ->
     aborted: set[str] = set()
     for number in range(rng.randint(1, 25)):
         name = str(number)
-        prompt = [rng.randrange(7) for _ in range(rng.randint(1, context - 1))]
+        length = rng.randint(1, context - 1)
+        # Half of the prompts share prefixes with others of their kind.
+        shared = [1 + i % 3 for i in range(length)]
+        own = [rng.randrange(7) for _ in range(length)]
+        cut = rng.choice([0, length // 2, length])
+        prompt = shared[:cut] + own[cut:]
         asked[name] = (prompt, min(rng.randint(1, 12), context - len(prompt)))
         bench.submit(make_submit(name, *asked[name]))
         for _ in range(rng.randint(0, 4)):

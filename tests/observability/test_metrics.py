@@ -73,7 +73,7 @@ def test_the_engine_is_there_with_all_finish_reasons_before_anything_happened() 
         for (name, labels), value in found.items()
         if name == "kvorum_request_finishes_total"
     }
-    assert reasons == dict.fromkeys(["stop", "length", "abort", "error"], 0)
+    assert reasons == dict.fromkeys(["stop", "length", "abort", "timeout", "error"], 0)
     assert found["kvorum_requests_running", frozenset()] == 0
     assert not [name for name, _ in found if name.startswith("vllm:")]
 

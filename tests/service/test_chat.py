@@ -12,7 +12,7 @@ from engine.protocol import Failed, Finished, RequestEvent, RequestTimings, Star
 from service.api.chat import ChatLimits
 from service.sse import StreamTiming
 from tests.fakes import FakeEngine, answer_with, finished
-from tests.service.chat_client import MODEL, Call, body_of, chat_app, ids_of, post
+from tests.service.chat_client import MODEL, Call, body_of, chat_app, ids_of, post, served_model
 
 if TYPE_CHECKING:
     from engine.protocol import Submit
@@ -151,7 +151,7 @@ async def test_sampling_reaches_the_engine_as_it_was_sent() -> None:
         await post(app, top_k=-1, seed=None)
     first, second, third = (submit.params for submit in engine.submits)
     assert (first.temperature, first.top_p, first.top_k, first.seed) == (0.0, 0.5, 7, -5)
-    assert set(first.stop_token_ids) == {3, 358}
+    assert set(first.stop_token_ids) == {3, *served_model().card.eos_token_ids}
     assert (second.temperature, second.top_p, second.top_k) == (1.0, 1.0, 0)
     assert second.seed != third.seed
     assert third.top_k == 0
@@ -338,6 +338,13 @@ async def test_after_the_start_wait_the_status_line_goes_out_anyway() -> None:
         assert call.body == b""
         engine.resume()
     assert call.text == TEXT
+
+
+async def test_who_gives_up_while_the_model_loads_hears_that_it_loads() -> None:
+    async with chat_app(FakeEngine(ready=False)) as app:
+        call = await Call(app, body_of(), headers=[("x-stainless-timeout", "0.01")]).run()
+    assert call.status == 503
+    assert call.json["error"]["code"] == "model_loading"
 
 
 async def test_a_model_that_loads_is_waited_for_and_then_503() -> None:

@@ -73,7 +73,7 @@ async def test_at_the_drains_deadline_what_still_runs_is_ended_with_an_error() -
                 await run.lifecycle.wait_down()
         [answer] = answers
         assert answer.status_code == 200
-        assert '"error"' in answer.text
+        assert '"code":"shutting_down"' in answer.text
         assert "[DONE]" not in answer.text
         assert run.lifecycle.num_open == 0
 
