@@ -13,10 +13,10 @@ unexport OMP_NUM_THREADS
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup serve trace test test-gpu check format docs clean
+.PHONY: help setup serve trace test test-gpu bench-gateway check format docs clean
 
 help:  ## this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
 
 setup: $(READY)  ## make .venv and install everything into it (once; minutes)
 
@@ -39,6 +39,9 @@ test: $(READY)  ## run all tests that need no GPU
 
 test-gpu: $(READY)  ## run the tests that need CUDA
 	@$(BIN)/python -m pytest -q -m gpu tests/gpu $(ARGS)
+
+bench-gateway: $(READY)  ## measure what a streamed token costs in the gateway (9 minutes); ARGS=--quick
+	@$(BIN)/python -m tests.perf.gateway $(ARGS)
 
 check: $(READY)  ## format, lint, types, import contracts, generated docs
 	$(BIN)/ruff format --check .

@@ -21,8 +21,8 @@ Result = TypeVar("Result")
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
-_MAX_CPU_CACHE_BYTES = 1 << 30
-"""On a CPU the cache is zeroed at start and read by gathering: more than this helps nobody."""
+_MODEST_CACHE_BYTES = 1 << 28
+"""On a CPU the cache is main memory that others want too: a modest default, a setting for more."""
 
 
 class DeviceThread:
@@ -116,11 +116,13 @@ def choose_dtype(
     return torch.bfloat16 if dtype is torch.float16 else dtype
 
 
-def cache_budget_bytes(device: torch.device) -> int:
-    """Memory that the KV cache may take: what a GPU has left, a share of a CPU's."""
+def cache_budget_bytes(device: torch.device, num_context_bytes: int) -> int:
+    """Memory that the KV cache may take: what a GPU has left; on a CPU a modest amount, or two
+    sequences of full length (`num_context_bytes` each) if that is more, as far as there is room."""
     if device.type == "cuda":
         return free_bytes(device) * 85 // 100
-    return min(free_bytes(device) * 30 // 100, _MAX_CPU_CACHE_BYTES)
+    wanted = max(_MODEST_CACHE_BYTES, 2 * num_context_bytes)
+    return min(free_bytes(device) * 30 // 100, wanted)
 
 
 def free_bytes(device: torch.device) -> int:

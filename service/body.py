@@ -1,9 +1,8 @@
 """A request's body: read whole, within a size and a time, then decoded into a Struct.
 
-The body is read before anything else is awaited: Hypercorn holds ten messages for an application,
-then stops reading the connection, so one unread upload freezes every stream of its HTTP/2
-connection. It is also read to its end when it is refused, within bounds: data for a stream that
-is already answered ends the whole connection.
+The body is read before anything else is awaited: an HTTP/1.1 connection whose body waits does not
+see its client leave. It is also read to its end when it is refused, within bounds: a client that
+still sends may not hear an answer, and over HTTP/1.1 the connection would have to be closed.
 """
 
 from __future__ import annotations

@@ -217,8 +217,7 @@ async def _announce(lifecycle: Lifecycle, text_of: partial[str]) -> None:
 
 
 async def _cut_off(lifecycle: Lifecycle, scope: anyio.CancelScope) -> None:
-    """Since Python 3.12 Hypercorn's `wait_closed` waits for the last connection, and a reader that
-    does not read never ends."""
+    """Whatever an application does that does not end, the process does."""
     await lifecycle.wait_down()
     await anyio.sleep(FLUSH_TIMEOUT_S + _CUT_OFF_MARGIN_S)
     scope.cancel()

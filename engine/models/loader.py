@@ -207,7 +207,8 @@ def _size_cache(
     num_blocks = config.cache.num_blocks
     if not num_blocks:
         useful = config.scheduler.max_running * -(-context // block_size)
-        num_blocks = min(useful, cache_budget_bytes(device) // (num_token_bytes * block_size))
+        budget = cache_budget_bytes(device, context * num_token_bytes)
+        num_blocks = min(useful, budget // (num_token_bytes * block_size))
     elif num_blocks * block_size * num_token_bytes > free_bytes(device):
         raise OutOfMemory(
             f"--num-blocks {num_blocks} takes {num_blocks * block_size * num_token_bytes / 2**30:.1f} "

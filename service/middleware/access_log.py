@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger("kvorum.access")
 
-# What machines ask every few seconds would bury what people ask; said at debug level when well.
+# What machines ask every few seconds would bury what people ask: said at debug level, also the
+# "not yet" of a server that loads.
 _PROBES = frozenset({"/health", "/health/live", "/health/ready", "/metrics"})
 
 
@@ -33,8 +34,8 @@ class AccessLogMiddleware:
                 self._log(scope, Exchange.of(scope))
 
     def _log(self, scope: Scope, exchange: Exchange) -> None:
-        is_well = exchange.status_code is not None and exchange.status_code < 400
-        level = logging.DEBUG if is_well and scope["path"] in _PROBES else logging.INFO
+        is_usual = exchange.status_code is not None and exchange.status_code in (200, 503)
+        level = logging.DEBUG if is_usual and scope["path"] in _PROBES else logging.INFO
         if not _logger.isEnabledFor(level):
             return
         route = route_template(scope)

@@ -38,8 +38,8 @@ if TYPE_CHECKING:
 _logger = logging.getLogger(__name__)
 
 
-# What is read of the body of a request that nobody will look at. Unread, its data would meet an
-# answered HTTP/2 stream, which makes Hypercorn close the connection with all others on it.
+# What is read of the body of a request that nobody will look at. HTTP/2 would need none of it;
+# over HTTP/1.1 an unread body costs the connection, and a client that still sends may not listen.
 _REFUSED_BODY = BodyLimits(
     max_bytes=0, max_drain_bytes=2 * 2**20, max_stall_s=2.0, max_total_s=10.0
 )

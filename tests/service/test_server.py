@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from service.http.limits import HttpLimits
 from service.hypercorn_config import hypercorn_config
 from service.server import CannotBind, bind, serve
 from service.settings import ServerSettings, SettingsError
@@ -361,10 +362,12 @@ def test_a_key_that_does_not_fit_the_certificate_is_a_setting_that_is_wrong(
 
 def test_limits_are_the_ones_that_the_threats_ask_for() -> None:
     config = hypercorn_config(ServerSettings())
-    assert config.keep_alive_max_requests == 2**31
-    assert config.h2_max_concurrent_streams >= 1024
-    assert config.h2_max_header_list_size == config.h11_max_incomplete_size == 16 * 1024
-    assert config.keep_alive_timeout == 5
+    limits = HttpLimits()
+    assert limits.max_streams >= 1024
+    assert limits.max_header_bytes == config.h11_max_incomplete_size == 16 * 1024
+    assert limits.max_unsent_bytes == 2**20
+    assert limits.max_stall_s == 30
+    assert limits.idle_s == 5
     assert config.alpn_protocols == ["h2", "http/1.1"]
     assert not config.include_server_header
     assert config.accesslog is None

@@ -10,6 +10,7 @@ from h2.errors import ErrorCodes
 from h2.settings import SettingCodes
 from hpack import Decoder, Encoder
 from hyperframe.frame import (
+    ContinuationFrame,
     DataFrame,
     Frame,
     GoAwayFrame,
@@ -80,14 +81,57 @@ class Client:
         """The frame of a new request."""
         if not stream_id:
             stream_id, self._next_id = self._next_id, self._next_id + 2
-        fields = [
-            (":method", method), (":scheme", "http"), (":authority", "kvorum.test"), (":path", path)
-        ]  # fmt: skip
+        fields = [(":method", method), (":scheme", "http"), (":authority", "kvorum.test")]
+        fields.append((":path", path))
         frame = HeadersFrame(stream_id, data=self._encoder.encode([*fields, *extra]))
         frame.flags.add("END_HEADERS")
         if end:
             frame.flags.add("END_STREAM")
         return frame
+
+    def connect_head(self, authority: str) -> HeadersFrame:
+        """The frame of a CONNECT that is no WebSocket."""
+        frame = self.head("/")
+        fields = [(":method", "CONNECT"), (":authority", authority)]
+        frame.data = self._encoder.encode(fields)
+        return frame
+
+    def skip_ids(self, num: int) -> None:
+        """Of streams that are open already."""
+        self._next_id += 2 * num
+
+    def credit(self, stream_id: int) -> int:
+        """What the server has added to a window of ours; 0 is the connection."""
+        return sum(
+            frame.window_increment
+            for frame in self.seen
+            if isinstance(frame, WindowUpdateFrame) and frame.stream_id == stream_id
+        )
+
+    async def send_credit(self, stream_id: int, num_bytes: int) -> None:
+        await self.send(WindowUpdateFrame(stream_id, window_increment=num_bytes))
+
+    def allow_table(self, num_bytes: int) -> None:
+        """The largest table that answers may use."""
+        self._decoder.max_allowed_table_size = num_bytes
+
+    @property
+    def table_size(self) -> int:
+        """The table that answers do use."""
+        return int(self._decoder.header_table_size)
+
+    async def request_in_pieces(self, path: str, fields: list[tuple[str, str]]) -> int:
+        """A request whose headers do not fit one frame."""
+        head = self.head(path, extra=fields)
+        pieces = [head.data[at : at + 16_384] for at in range(0, len(head.data), 16_384)]
+        head.data = pieces[0]
+        if len(pieces) > 1:
+            head.flags.discard("END_HEADERS")
+        rest = [ContinuationFrame(head.stream_id, data=piece) for piece in pieces[1:]]
+        if rest:
+            rest[-1].flags.add("END_HEADERS")
+        await self.send(head, *rest)
+        return head.stream_id
 
     async def request(self, path: str, method: str = "GET", **options: Any) -> int:
         """Send it; the number of its stream."""

@@ -35,8 +35,8 @@ WAIT_S = 5.0
 
 
 class App:
-    """Paths: /hello, /echo, /refuse, /hold, /big/N, /drip, /crash, /crash-later, /silent,
-    /release and /pushed."""
+    """Paths: /hello, /echo, /refuse, /hold, /wait, /deaf, /big/N, /drip, /crash, /crash-later, /silent,
+    /release, /pushed and /left."""
 
     def __init__(self) -> None:
         self.release = anyio.Event()
@@ -93,6 +93,13 @@ class App:
                 await _reply(send, 413, b"too much")
             case "hold":
                 await self._hold(receive, send)
+            case "wait":
+                if (await receive())["type"] == "http.request":
+                    assert (await receive())["type"] == "http.disconnect"
+                self.num_left += 1
+            case "deaf":
+                await self.release.wait()
+                await _reply(send, 200, b"never read")
             case "big":
                 await self._big(int(argument), send)
             case "drip":
@@ -112,6 +119,8 @@ class App:
             case "release":
                 self.release.set()
                 await _reply(send, 200, b"")
+            case "left":
+                await _reply(send, 200, b"%d" % self.num_left)
             case "pushed":
                 await _reply(send, 200, b"%d" % self.num_pushed)
             case _:
