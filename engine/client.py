@@ -8,7 +8,7 @@ anything is sent, and whoever leaves a conversation early aborts its request.
 from __future__ import annotations
 
 import math
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, cast
 
 import anyio
@@ -55,29 +55,46 @@ _ENDED = "The engine stopped before the answer's end."
 
 
 class Conversation:
-    """The replies to one request, in order; ends with exactly one `Finished` or `Failed`."""
+    """The replies to one request, in order; ends with exactly one `Finished` or `Failed`.
 
-    def __init__(self, request_id: str, replies: MemoryObjectReceiveStream[bytes]) -> None:
+    A memory channel carries them, and an event of its own wakes the reader: the channel's `receive`
+    would take two turns of the event loop for each token where this takes one.
+    """
+
+    def __init__(self, request_id: str) -> None:
         self.request_id = request_id
         self.is_over = False
-        self._replies = replies
+        self._send, self._receive = anyio.create_memory_object_stream[bytes](math.inf)
+        self._arrived = anyio.Event()
+
+    def deliver(self, raw: bytes) -> None:
+        """Put an encoded event into the channel."""
+        self._send.send_nowait(raw)
+        self._arrived.set()
 
     async def receive(self) -> list[RequestEvent]:
         """Wait for the next event and take along all that have come with it."""
-        events: list[RequestEvent] = []
-        raw: bytes | None = await self._replies.receive()
-        while raw is not None:
-            event = cast("RequestEvent", decode_event(raw))
-            events.append(event)
-            self.is_over = isinstance(event, Finished | Failed)
-            raw = None if self.is_over else self._receive_nowait()
+        while not (events := self._take()):
+            self._arrived = anyio.Event()
+            await self._arrived.wait()
         return events
 
-    def _receive_nowait(self) -> bytes | None:
-        try:
-            return self._replies.receive_nowait()
-        except anyio.WouldBlock:
-            return None
+    def _take(self) -> list[RequestEvent]:
+        """What is in the channel, up to the end of the request."""
+        events: list[RequestEvent] = []
+        while not self.is_over:
+            try:
+                event = cast("RequestEvent", decode_event(self._receive.receive_nowait()))
+            except anyio.WouldBlock:
+                break
+            events.append(event)
+            self.is_over = isinstance(event, Finished | Failed)
+        return events
+
+    def close(self) -> None:
+        """Close both ends of the channel."""
+        self._send.close()
+        self._receive.close()
 
 
 class EngineClient:
@@ -101,14 +118,14 @@ class EngineClient:
         self._commands = commands
         self._frames = frames
         self._limits = limits
-        self._replies: dict[str, MemoryObjectSendStream[bytes]] = {}
+        self._conversations: dict[str, Conversation] = {}
         self._num_prompt_tokens = 0
         self._settled = anyio.Event()
         self._stopped = anyio.Event()
 
     @property
     def num_in_flight(self) -> int:
-        return len(self._replies)
+        return len(self._conversations)
 
     @property
     def is_ready(self) -> bool:
@@ -124,8 +141,8 @@ class EngineClient:
                 for request_id, raw in frame:
                     if request_id == ENGINE:
                         self._note(raw)
-                    elif request_id in self._replies:  # else: the client has left meanwhile
-                        self._replies[request_id].send_nowait(raw)
+                    elif request_id in self._conversations:  # else: the client has left meanwhile
+                        self._conversations[request_id].deliver(raw)
         finally:
             self._end_all()
 
@@ -161,16 +178,15 @@ class EngineClient:
         """
         num_tokens = len(submit.prompt) // 4
         self._admit(num_tokens)
-        send, receive = anyio.create_memory_object_stream[bytes](math.inf)
-        conversation = Conversation(submit.request_id, receive)
-        self._replies[submit.request_id] = send
+        conversation = Conversation(submit.request_id)
+        self._conversations[submit.request_id] = conversation
         self._num_prompt_tokens += num_tokens
-        with send, receive:
+        with closing(conversation):
             self._send(submit)
             try:
                 yield conversation
             finally:
-                del self._replies[submit.request_id]
+                del self._conversations[submit.request_id]
                 self._note_end()
                 self._num_prompt_tokens -= num_tokens
                 if not conversation.is_over:
@@ -184,8 +200,8 @@ class EngineClient:
     def _admit(self, num_tokens: int) -> None:
         limits = self._limits
         self._check_alive()
-        too_many = len(self._replies) >= limits.max_running + limits.max_waiting
-        too_long = self._replies and (
+        too_many = len(self._conversations) >= limits.max_running + limits.max_waiting
+        too_long = self._conversations and (
             self._num_prompt_tokens + num_tokens > limits.max_waiting_tokens
         )
         if too_many or too_long:
@@ -207,7 +223,7 @@ class EngineClient:
     def give_up(self, code: str, message: str) -> None:
         """End every request from this side: the caller is about to close the engine."""
         self._fail_all(code, message)
-        for request_id in self._replies:
+        for request_id in self._conversations:
             self.abort(request_id, "abort")
 
     def _check_alive(self) -> None:
@@ -260,5 +276,5 @@ class EngineClient:
 
     def _fail_all(self, code: str, message: str) -> None:
         failed = encode(Failed(code, message))
-        for replies in self._replies.values():
-            replies.send_nowait(failed)
+        for conversation in self._conversations.values():
+            conversation.deliver(failed)
