@@ -44,6 +44,8 @@ _BACKLOG = 1024
 # One Ctrl-C often arrives twice: from the terminal, and forwarded by a parent such as npm or make.
 _ONE_KEYSTROKE_S = 0.5
 _CUT_OFF_MARGIN_S = 2.0
+_STEP_MARGIN_S = 15.0
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _LOADING_GRACE_S = 1.0  # for those who wait for the model to hear 503
 
 
@@ -113,7 +115,7 @@ def serve(
         host=settings.server.host,
         version=version,
     )
-    anyio.run(_run, app, config, listener, lifecycle, text_of)
+    anyio.run(_run, app, config, listener, lifecycle, text_of, settings.server.drain_timeout_s)
     if lifecycle.fault is None:
         return EXIT_OK
     sys.stderr.write(f"kvorum: {lifecycle.fault.message}\n")
@@ -158,6 +160,7 @@ async def _run(
     listener: socket.socket,
     lifecycle: Lifecycle,
     text_of: partial[str],
+    drain_timeout_s: float,
 ) -> None:
     asyncio.get_running_loop().set_exception_handler(_on_loop_exception)
     secure, insecure = ([listener], []) if config.ssl_enabled else ([], [listener])
@@ -165,6 +168,7 @@ async def _run(
         tasks.start_soon(_obey_signals, lifecycle)
         tasks.start_soon(_announce, lifecycle, text_of)
         tasks.start_soon(_cut_off, lifecycle, tasks.cancel_scope)
+        tasks.start_soon(_end_hung_drain, lifecycle, drain_timeout_s)
         tasks.start_soon(
             _serve_http, app, config, Sockets(secure, insecure, []), lifecycle, tasks.cancel_scope
         )
@@ -182,23 +186,38 @@ async def _serve_http(
 
 
 async def _obey_signals(lifecycle: Lifecycle) -> None:
-    """The first signal drains. A later Ctrl-C stops at once; a later SIGTERM changes nothing."""
-    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-        await anext(signals)
-        first_s = anyio.current_time()
-        sys.stderr.write(
-            f"kvorum: shutting down, {lifecycle.num_open} requests running"
-            " (Ctrl-C again to stop at once)\n"
-        )
-        is_loading = lifecycle.state is State.LOADING
-        lifecycle.begin_drain()
-        if is_loading:
-            await _stop_loading(lifecycle)
-        async for number in signals:
-            if number == signal.SIGINT and anyio.current_time() - first_s > _ONE_KEYSTROKE_S:
-                sys.stderr.write("kvorum: stopped at once\n")
-                # A step may be running in a thread, which an orderly exit would wait for.
-                os._exit(128 + number)
+    """The first signal drains, a second one stops at once. Nothing after the last request is worth
+    a signal: from then on they are ignored, for a supervisor may send several."""
+    try:
+        with anyio.open_signal_receiver(*_SIGNALS) as signals:
+            await anext(signals)
+            first_s = anyio.current_time()
+            sys.stderr.write(
+                f"kvorum: shutting down, {lifecycle.num_open} requests running"
+                " (Ctrl-C again to stop at once)\n"
+            )
+            is_loading = lifecycle.state is State.LOADING
+            lifecycle.begin_drain()
+            if is_loading:
+                await _stop_loading(lifecycle)
+            async for number in signals:
+                if anyio.current_time() - first_s > _ONE_KEYSTROKE_S:
+                    sys.stderr.write("kvorum: stopped at once\n")
+                    # A step may be running in a thread, which an orderly exit would wait for.
+                    os._exit(128 + number)
+    finally:
+        for number in _SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
+
+
+async def _end_hung_drain(lifecycle: Lifecycle, drain_timeout_s: float) -> None:
+    """An inline step that does not end holds up a thread, and that the end of the process."""
+    await lifecycle.wait_drain_asked()
+    with anyio.move_on_after(drain_timeout_s + _STEP_MARGIN_S):
+        await lifecycle.wait_down()
+    if lifecycle.state is not State.DOWN:
+        sys.stderr.write("kvorum: the running step does not end; stopped\n")
+        os._exit(EXIT_ENGINE_DIED)
 
 
 async def _stop_loading(lifecycle: Lifecycle) -> None:

@@ -8,6 +8,7 @@ import socket
 import ssl
 import subprocess
 import sys
+import time
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
@@ -247,7 +248,10 @@ async def test_at_the_drains_deadline_a_stream_ends_with_an_error_event_and_the_
     assert "Traceback" not in error
 
 
-async def test_a_later_ctrl_c_stops_at_once_but_one_keystroke_that_comes_twice_does_not() -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_a_later_signal_stops_at_once_but_one_keystroke_that_comes_twice_does_not(
+    number: signal.Signals,
+) -> None:
     with serving("--fake-hold-after", "2") as server:
         async with (
             httpx.AsyncClient(timeout=20) as client,
@@ -255,17 +259,24 @@ async def test_a_later_ctrl_c_stops_at_once_but_one_keystroke_that_comes_twice_d
         ):
             lines = running.aiter_lines()
             assert (await anext(lines)).startswith("data: ")
-            server.signal(signal.SIGINT)
-            server.signal(signal.SIGINT)
+            server.signal(number)
+            server.signal(number)
             server.read_until("shutting down")
             assert (await client.get(f"{server.url}/health/live")).status_code == 200
             await anyio.sleep(0.6)  # what is tested is a time: later than one keystroke
-            server.signal(signal.SIGTERM)
-            assert (await client.get(f"{server.url}/health/live")).status_code == 200
-            server.signal(signal.SIGINT)
+            server.signal(number)
             code, error = server.wait()
-    assert code == 130
+    assert code == 128 + number
     assert "stopped at once" in error
+
+
+def test_a_supervisor_that_keeps_sending_sigterm_still_gets_exit_code_0() -> None:
+    with serving() as server:
+        while server.process.poll() is None:
+            server.signal(signal.SIGTERM)
+            time.sleep(0.02)  # a supervisor's rhythm, not a wait
+        code, _ = server.wait()
+    assert code == 0
 
 
 def test_an_idle_server_stops_at_ctrl_c_without_a_word_too_many() -> None:
