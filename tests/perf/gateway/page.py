@@ -214,8 +214,8 @@ def picture_of(record: RunRecord, summaries: Sequence[CellSummary]) -> str:
                 "kb_per_stream",
             ),
         ],
-        f"{machine.num_cores} cores, {machine.cpu}, Python {machine.python}; {record.date}, commit "
-        f"{record.commit}. Medians; whiskers: lowest and highest round.",
+        f"Medians; whiskers: lowest and highest round. {machine.num_cores} cores, {machine.cpu}, "
+        f"Python {machine.python}, {record.date}.",
     )
 
 
