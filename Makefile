@@ -48,7 +48,7 @@ check: $(READY)  ## format, lint, types, import contracts, generated docs
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
-	$(BIN)/codespell README.md CONTRIBUTING.md CHANGELOG.md docs service engine observability infra tests
+	$(BIN)/codespell README.md CONTRIBUTING.md CHANGELOG.md docs service engine observability infra
 	$(BIN)/python -m infra.docs --check
 
 format: $(READY)  ## format and mend what ruff can

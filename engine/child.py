@@ -40,7 +40,10 @@ def main() -> None:
 async def _serve(descriptor: int) -> None:
     async with await UNIXSocketStream.from_socket(descriptor) as stream:
         wire = WireStream(stream)
-        hello, *early = await wire.receive()
+        try:
+            hello, *early = await wire.receive()
+        except anyio.EndOfStream:
+            return  # the service was stopped before it said anything
         config = msgspec.msgpack.decode(hello, type=EngineConfig)
         configure_logging(config.log_level, json=config.log_format == "json")
         commands, inbox = anyio.create_memory_object_stream[bytes](math.inf)

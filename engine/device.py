@@ -21,6 +21,8 @@ Result = TypeVar("Result")
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
+_SMALL_MODEL_BYTES = 1 << 26
+
 _MODEST_CACHE_BYTES = 1 << 28
 """On a CPU the cache is main memory that others want too: a modest default, a setting for more."""
 
@@ -137,7 +139,10 @@ def free_bytes(device: torch.device) -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
 
 
-def set_num_threads(count: int) -> None:
-    """Threads for CPU arithmetic; 0 leaves torch's choice (one a physical core)."""
+def set_num_threads(count: int, num_weight_bytes: int) -> None:
+    """Threads for CPU arithmetic. 0 is one for a small model, whose operations end before a second
+    thread has woken up, and else torch's own choice (one a physical core)."""
+    if not count and num_weight_bytes < _SMALL_MODEL_BYTES:
+        count = 1
     if count:
         torch.set_num_threads(count)

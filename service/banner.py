@@ -56,7 +56,7 @@ def _access(needs_key: bool, host: str) -> str:
 
 def _curl(model: str, url: str, needs_key: bool) -> list[str]:
     message = {"role": "user", "content": "What is 17 + 25?"}
-    body = json.dumps({"model": model, "messages": [message]}, ensure_ascii=False)
+    body = json.dumps({"model": model, "temperature": 0, "messages": [message]}, ensure_ascii=False)
     body = body.replace("'", r"\u0027")  # inside single quotes in the shell, and still JSON
     key = '    -H "Authorization: Bearer $KVORUM_API_KEY" \\' if needs_key else None
     # A certificate made for a test is signed by nobody curl knows.

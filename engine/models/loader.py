@@ -57,7 +57,7 @@ def load(config: EngineConfig, progress: Callable[[float], None]) -> LoadedModel
         StartupError: with a text for the person who started the server.
     """
     card = config.card
-    set_num_threads(config.num_threads)
+    set_num_threads(config.num_threads, card.size_bytes)
     device = choose_device(config.device)
     dtype = choose_dtype(config.dtype, card.dtype, device, card.size_bytes)
     model = _load_weights(card, dtype, device, progress)
@@ -227,5 +227,6 @@ def _size_cache(
 
 def _describe(device: torch.device) -> str:
     if device.type == "cuda":
-        return f"{device} ({torch.cuda.get_device_name(device)})"
+        # No GPU has run this code yet; docs/experiments.md says so too, and when that ends.
+        return f"{device} ({torch.cuda.get_device_name(device)}), UNTESTED"
     return f"{device} ({torch.get_num_threads()} threads)"
