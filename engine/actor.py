@@ -169,9 +169,10 @@ class EngineActor:
             logger.exception("a step of %d sequences failed", len(plan.sequences))
             await device.run(runner.probe)
             ids = [sequence.request_id for sequence in plan.sequences]
-            return scheduler.fail(
-                ids, ENGINE_ERROR, "The model failed while computing this answer."
-            )
+            text = "The model failed while computing this answer."
+            return scheduler.fail(ids, ENGINE_ERROR, text)
+        finally:
+            self._step_started_ns = 0
         return scheduler.update(plan, result, self._clock())
 
     def _publish(self, events: Sequence[Addressed]) -> None:

@@ -63,21 +63,22 @@ def _attention(
         num_decoding += 1
     decode = None
     if num_decoding:
-        blocks_BN = _padded_blocks(plan.sequences[:num_decoding], cache.block_size)
+        blocks_BN = _padded_blocks(plan.sequences[:num_decoding], cache)
         blocks = torch.tensor(blocks_BN, device=slots_T.device)
         decode = DecodeGroup(blocks, positions_T[:num_decoding], cache.block_size)
     chunks = []
     start = num_decoding
     for sequence in plan.sequences[num_decoding:]:
         rows = slice(start, start + len(sequence.token_ids))
-        blocks = torch.tensor(_padded_blocks([sequence], cache.block_size), device=slots_T.device)
+        blocks = torch.tensor(_padded_blocks([sequence], cache), device=slots_T.device)
         chunks.append(PrefillChunk(rows, blocks, positions_T[rows], sequence.end_position))
         start = rows.stop
     return PagedSdpa(cache, slots_T, decode, chunks)
 
 
-def _padded_blocks(sequences: Sequence[ScheduledSequence], block_size: int) -> list[list[int]]:
-    """Block ids that hold the computed tokens of each sequence, padded with block 0 (masked)."""
-    tables = [s.block_table[: -(-s.end_position // block_size)] for s in sequences]
+def _padded_blocks(sequences: Sequence[ScheduledSequence], cache: KVTensors) -> list[list[int]]:
+    """Block ids that hold the computed tokens of each sequence, padded with the block that is
+    nobody's: it is masked, but another request's NaN would come through a mask."""
+    tables = [s.block_table[: -(-s.end_position // cache.block_size)] for s in sequences]
     longest = max(map(len, tables))
-    return [table + [0] * (longest - len(table)) for table in tables]
+    return [table + [cache.scratch_block] * (longest - len(table)) for table in tables]

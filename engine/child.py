@@ -8,8 +8,10 @@ drains through the HTTP side, and it ends when the socket closes, however that c
 from __future__ import annotations
 
 import math
+import os
 import signal
 import sys
+import threading
 import time
 from functools import partial
 from typing import TYPE_CHECKING
@@ -54,19 +56,29 @@ async def _serve(descriptor: int) -> None:
         )
         with commands, frames:
             async with anyio.create_task_group() as tasks:
-                tasks.start_soon(_receive, wire, commands)
+                tasks.start_soon(_receive, wire, commands, config.watchdog.stop_grace_s)
                 tasks.start_soon(_send, frames, wire, tasks.cancel_scope)
                 await actor.run()  # its end closes the outbox, which ends the rest
 
 
-async def _receive(wire: WireStream, commands: MemoryObjectSendStream[bytes]) -> None:
+async def _receive(
+    wire: WireStream, commands: MemoryObjectSendStream[bytes], stop_grace_s: float
+) -> None:
     """Until the socket closes: the end of the commands is the end of the actor."""
     with commands:
         while True:
             try:
                 _take_in(await wire.receive(), commands)
             except anyio.EndOfStream:
+                _end_in_time(stop_grace_s)
                 return
+
+
+def _end_in_time(stop_grace_s: float) -> None:
+    """Nobody is left to kill a load or a step that does not end: the process sees to it itself."""
+    timer = threading.Timer(stop_grace_s, os._exit, [1])
+    timer.daemon = True
+    timer.start()
 
 
 def _take_in(bodies: list[bytes], commands: MemoryObjectSendStream[bytes]) -> None:

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+_DYING_S = 0.3
+
 
 @asynccontextmanager
 async def open_process(config: EngineConfig) -> AsyncIterator[EngineClient]:
@@ -87,7 +89,8 @@ class EngineSupervisor:
                     return
                 # A process that served for a while starts the counting of its crashes afresh.
                 num_crashes = 1 if life.served_s > watchdog.good_life_s else num_crashes + 1
-                delay_s = min(watchdog.backoff_s * 2 ** (num_crashes - 1), watchdog.max_backoff_s)
+                doubled = watchdog.backoff_s * 2 ** min(num_crashes - 1, 16)
+                delay_s = min(doubled, watchdog.max_backoff_s)
                 logger.error("the engine process ended: %s; again in %g s", life.end, delay_s)
                 self._say(Crashed(life.end))
                 await anyio.sleep(delay_s)
@@ -115,6 +118,7 @@ class Life:
         self._ready_s = math.inf
         self._ended_s = 0.0
         self._step_started_ns = 0
+        self._pardoned_s = 0.0
 
     @property
     def has_served(self) -> bool:
@@ -127,19 +131,16 @@ class Life:
 
     async def run(self) -> None:
         """Start the process and serve it until it ends or has to be killed."""
-        ours, theirs = socket.socketpair()
-        with theirs:
-            command = [sys.executable, "-m", "engine.child", str(theirs.fileno())]
-            process = await anyio.open_process(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=None,
-                stderr=None,
-                pass_fds=[theirs.fileno()],
-                start_new_session=True,  # a Ctrl-C before it ignores signals must not reach it
-            )
         try:
-            async with await UNIXSocketStream.from_socket(ours) as stream:
+            ours, theirs = socket.socketpair()
+            with ours, theirs:
+                process = await _start(theirs)
+                stream = await UNIXSocketStream.from_socket(ours.dup())
+        except OSError as error:  # no descriptors or no memory now: perhaps later
+            self.end = f"it cannot be started: {error.strerror}"
+            return
+        try:
+            async with stream:
                 await self._serve(WireStream(stream))
         finally:
             await self._bury(process)
@@ -155,7 +156,7 @@ class Life:
                         self._take_in(unpack_frame(body))
             except anyio.EndOfStream:
                 self.end = self.down.message if self.down else "its socket closed"
-            except BrokenWire:
+            except (BrokenWire, msgspec.ValidationError):
                 self.end = "it sent bytes that are no message"
             tasks.cancel_scope.cancel()
 
@@ -191,22 +192,29 @@ class Life:
     async def _watch(self, scope: anyio.CancelScope) -> None:
         """End a life that is no life: no sign from its loop, or a step that never ends."""
         watchdog = self._config.watchdog
+        now_s = anyio.current_time()
         while not self.end:
+            due_s = now_s + watchdog.tick_s
             await anyio.sleep(watchdog.tick_s)
             now_s = anyio.current_time()
+            # Time in which we stood still ourselves (a suspended machine) is nobody's silence.
+            late_s = now_s - due_s
+            self._heard_s += late_s
+            self._pardoned_s = self._pardoned_s + late_s if self._step_started_ns else 0.0
             limit_s = watchdog.max_silence_s if self._has_spoken else watchdog.max_start_s
             if now_s - self._heard_s > limit_s:
                 self.end = f"no sign of life for {limit_s:g} s"
             elif self._step_started_ns and (
-                now_s - self._step_started_ns / 1e9 > watchdog.max_step_s
+                now_s - self._step_started_ns / 1e9 - self._pardoned_s > watchdog.max_step_s
             ):
                 self.end = f"a step took more than {watchdog.max_step_s:g} s"
         scope.cancel()
 
     async def _bury(self, process: Process) -> None:
-        """The closed socket ends a healthy process after its step; a sick one is killed."""
+        """The closed socket ends a healthy process after its step; a sick one is killed, but one
+        that is dying by itself gets the moment that tells its exit code from our signal."""
         self._ended_s = anyio.current_time()
-        grace_s = 0 if self.end else self._config.watchdog.stop_grace_s
+        grace_s = _DYING_S if self.end else self._config.watchdog.stop_grace_s
         with anyio.CancelScope(shield=True):
             with anyio.move_on_after(grace_s):
                 await process.wait()
@@ -216,6 +224,17 @@ class Life:
             await process.aclose()
         if code and not self.down:
             self.end += f" (exit code {code})" if code > 0 else f" (signal {-code})"
+
+
+async def _start(theirs: socket.socket) -> Process:
+    return await anyio.open_process(
+        [sys.executable, "-m", "engine.child", str(theirs.fileno())],
+        stdin=subprocess.DEVNULL,
+        stdout=None,
+        stderr=None,
+        pass_fds=[theirs.fileno()],
+        start_new_session=True,  # a Ctrl-C before it ignores signals must not reach it
+    )
 
 
 def _all_of(channel: MemoryObjectReceiveStream[bytes]) -> list[bytes]:

@@ -59,6 +59,7 @@ class Request:
         "num_cached_tokens",
         "num_computed_tokens",
         "num_decode_steps",
+        "num_named_blocks",
         "num_preemptions",
         "num_prefill_chunks",
         "num_prompt_tokens",
@@ -82,6 +83,7 @@ class Request:
         self.num_computed_tokens = 0
         self.num_cached_tokens = 0
         self.block_names: list[BlockName] = []
+        self.num_named_blocks = 0
         self.waits_for = b""
         self._root = root
         self.block_table: list[int] = []

@@ -10,6 +10,7 @@ The loop around it is three lines::
 from __future__ import annotations
 
 from collections import Counter, deque
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from engine.errors import CONTEXT_LENGTH_EXCEEDED, ENGINE_ERROR
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from engine.kv_cache import BlockPool
+
+_MAX_LOOKED_AT = 32
+"""Waiting requests that a step looks at: the names of a long queue's prompts would take long."""
 
 Addressed = tuple[str, RequestEvent]
 
@@ -97,9 +101,11 @@ class Scheduler:
         return [self._finish(request, reason)]
 
     def fail(self, request_ids: Iterable[str], code: str, message: str) -> list[Addressed]:
-        """End requests without an answer, for a fault that is not theirs to see."""
+        """End requests without an answer. Whatever failed may have left its numbers in their
+        blocks: these are zeroed before anybody reuses them."""
         failed: list[Addressed] = []
         for request in [self._requests[i] for i in request_ids if i in self._requests]:
+            self._mark_dirty(request)
             self._release(request, "error")
             failed.append((request.request_id, Failed(code, message, request.timings())))
         return failed
@@ -128,8 +134,8 @@ class Scheduler:
         while budget and (admitted := self._admit(budget, now_ns)):
             scheduled.append(admitted)
             budget -= admitted[1]
-        dirty_blocks, self._dirty_blocks = tuple(self._dirty_blocks), []
-        return StepPlan(tuple(self._sequence(r, count) for r, count in scheduled), dirty_blocks)
+        sequences = tuple(self._sequence(r, count) for r, count in scheduled)
+        return StepPlan(sequences, tuple(self._dirty_blocks))
 
     def update(self, plan: StepPlan, result: StepResult, now_ns: int) -> list[Addressed]:
         """Take in what the step gave. Requests aborted meanwhile are skipped.
@@ -140,6 +146,7 @@ class Scheduler:
         └─────────────────────────────────────────────────────────────────────────────┘
         """
         self._num_steps += 1
+        self._dirty_blocks = self._dirty_blocks[len(plan.dirty_blocks) :]
         events: list[Addressed] = []
         sampled = iter(result.sampled)
         for sequence in plan.sequences:
@@ -148,7 +155,6 @@ class Scheduler:
             if request is None:
                 continue
             request.num_computed_tokens = sequence.end_position
-            self._name_blocks(request, sequence.start_position)
             if sequence.start_position < request.num_prompt_tokens:
                 request.num_prefill_chunks += 1
             else:
@@ -157,9 +163,9 @@ class Scheduler:
                 continue
             if token_id is None:
                 text = "The model gave numbers that are not finite."
-                self._mark_dirty(request)
                 events += self.fail([request.request_id], ENGINE_ERROR, text)
             else:
+                self._name_blocks(request)
                 self._append(request, token_id, now_ns, events)
         return events
 
@@ -224,7 +230,7 @@ class Scheduler:
         """Start the oldest waiting request that need not wait for a prefix, if there is room."""
         if len(self._running) >= self._max_running:
             return None
-        for request in self._waiting:
+        for request in islice(self._waiting, _MAX_LOOKED_AT):
             if request.waits_for not in self._computing:
                 hits = self._match(request)
                 if request.waits_for not in self._computing:
@@ -254,6 +260,7 @@ class Scheduler:
         self._running.append(request)
         request.block_table = hits + blocks
         request.num_computed_tokens = len(hits) * self._pool.block_size
+        request.num_named_blocks = len(hits)
         if not request.is_announced:
             request.num_cached_tokens = request.num_computed_tokens
         for name in request.block_names[len(hits) :]:
@@ -261,25 +268,30 @@ class Scheduler:
         request.queues.append((request.queued_ns, now_ns))
         request.prefill_start_ns = request.prefill_start_ns or now_ns
 
-    def _name_blocks(self, request: Request, start: int) -> None:
-        """Name the blocks that have just become full, so that others find them."""
-        size, end = self._pool.block_size, request.num_computed_tokens
-        if start // size < end // size:
-            names = request.names_of_full_blocks(end, size)
-            for index in range(start // size, end // size):
+    def _name_blocks(self, request: Request) -> None:
+        """Name the blocks that have become full, so that others find them. Not before a token has
+        been drawn: that its logits were finite says that what lies in the blocks is."""
+        num_full = request.num_computed_tokens // self._pool.block_size
+        if request.num_named_blocks < num_full:
+            names = request.names_of_full_blocks(request.num_computed_tokens, self._pool.block_size)
+            for index in range(request.num_named_blocks, num_full):
                 self._pool.name(request.block_table[index], names[index])
                 self._computing.pop(names[index].digest, None)
+            request.num_named_blocks = num_full
 
     def _mark_dirty(self, request: Request) -> None:
-        """Its own blocks are neither found nor reused before they are zeroed. Shared ones have
-        given others finite numbers, so they are clean."""
+        """Its own blocks are neither found nor reused before they are zeroed. Shared ones were
+        named, so they are clean."""
         for block in request.block_table:
             if self._pool.num_holders(block) == 1:
                 self._pool.forget(block)
                 self._dirty_blocks.append(block)
 
     def _let_go(self, request: Request) -> None:
-        """Give its blocks back; nobody waits for it any more."""
+        """Give its blocks back; nobody waits for it any more. What it computed before it drew a
+        token nobody has looked at, so it may be no numbers."""
+        if not request.is_announced:
+            self._mark_dirty(request)
         for name in request.block_names:
             if self._computing.get(name.digest) == request.request_id:
                 del self._computing[name.digest]

@@ -40,6 +40,9 @@ class HashRunner:
 
     def execute(self, plan: StepPlan) -> StepResult:
         self.batch_sizes.append(len(plan.sequences))
+        for block in plan.dirty_blocks:
+            start = block * self.block_size
+            self.slots[start : start + self.block_size] = [None] * self.block_size
         for sequence in plan.sequences:
             for offset, token in enumerate(sequence.token_ids):
                 position = sequence.start_position + offset

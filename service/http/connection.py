@@ -143,9 +143,14 @@ class Connection:
         if self._transport.can_write_eof():
             with contextlib.suppress(OSError):
                 self._transport.write_eof()
-            self._timer = self._loop.call_later(self._limits.linger_s, self._transport.close)
+            self._timer = self._loop.call_later(self._limits.linger_s, self._close_at_last)
         else:
-            self._transport.close()
+            self._close_at_last()
+
+    def _close_at_last(self) -> None:
+        """`close` waits for a reader to take what is buffered; one that never reads is cut off."""
+        self._transport.close()
+        self._timer = self._loop.call_later(self._limits.max_stall_s, self._transport.abort)
 
     def set_idle(self, is_idle: bool) -> None:
         """Idle connections retire after `idle_s`; a request makes one busy."""

@@ -119,6 +119,13 @@ async def test_tokens_come_in_order_and_then_the_end() -> None:
         assert isinstance(events[-1], Finished)
 
 
+async def test_an_idle_engine_has_no_running_step() -> None:
+    async with engine() as client:
+        await answer(client, submit("a", [1]))
+        await settle(client)
+        assert client.stats.step_started_ns == 0
+
+
 async def test_many_requests_share_steps_and_one_thread() -> None:
     runner = GatedRunner()
     answers: dict[int, list[RequestEvent]] = {}

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import anyio
 import msgspec
 import pytest
+import torch
 from safetensors.torch import load_file, save_file
 
 from engine.config import CacheConfig, EngineConfig, SchedulerConfig
@@ -184,3 +185,26 @@ async def test_a_config_that_makes_no_sense_is_one_clear_sentence(
     async with open_inline(tight(folder)) as client:
         with pytest.raises(EngineUnavailable, match="cannot be loaded from"):
             await client.wait_ready(60)
+
+
+async def test_a_request_of_nan_fails_alone_in_a_crowd(tmp_path: Path) -> None:
+    folder = save_tiny_model(tmp_path, "Llama")
+    weights = load_file(folder / "model.safetensors")
+    weights["model.embed_tokens.weight"][5] = torch.nan
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    prompts = {"bad": [5, 1, 2], "short": [1, 2], "long": list(range(10, 40))}
+    answers: dict[str, list[int]] = {}
+    async with open_inline(tight(folder)) as client:
+        await client.wait_ready(60)
+
+        async def ask(name: str) -> None:
+            answers[name] = await generate(client, name, prompts[name])
+
+        async with anyio.create_task_group() as tasks:
+            for name in prompts:
+                tasks.start_soon(ask, name)
+        again = await generate(client, "again", prompts["long"])
+    assert answers["bad"] == []
+    for name in ("short", "long"):
+        assert answers[name] == greedy_by_transformers(folder, prompts[name], MAX_TOKENS)
+    assert again == answers["long"]

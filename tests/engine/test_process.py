@@ -46,7 +46,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> EngineConfig:
         device="cpu",
         num_threads=1,
         cache=CacheConfig(num_blocks=400),
-        watchdog=WatchdogConfig(max_silence_s=5, tick_s=0.05, backoff_s=0.01),
+        watchdog=WatchdogConfig(max_silence_s=5, max_step_s=3, tick_s=0.05, backoff_s=0.01),
         log_level="error",
     )
 
@@ -138,12 +138,36 @@ async def test_a_death_fails_every_stream_and_the_next_life_answers_right(
         assert client.stats.num_blocks_used == client.stats.num_running == 0
 
 
+async def test_the_supervisors_own_standstill_is_not_the_engines(config: EngineConfig) -> None:
+    async with open_process(config) as client:
+        await client.wait_ready(60)
+        with anyio.fail_after(30):
+            blocked_s = config.watchdog.max_silence_s + 1
+            os.kill(engine_pid(), signal.SIGSTOP)
+            # The loop stands still, as in a suspended machine.
+            time.sleep(blocked_s)  # noqa: ASYNC251
+            os.kill(engine_pid(), signal.SIGCONT)
+            assert tokens_of(await answer(client, submit("a")))
+        assert client.num_crashes == 0
+
+
 async def test_signals_for_the_group_do_not_end_it(config: EngineConfig) -> None:
     async with open_process(config) as client:
         await client.wait_ready(60)
         for number in (signal.SIGINT, signal.SIGTERM):
             os.kill(engine_pid(), number)
         assert tokens_of(await answer(client, submit("a")))
+        assert client.num_crashes == 0
+
+
+async def test_an_engine_that_idles_longer_than_a_step_may_take_lives_on(
+    config: EngineConfig,
+) -> None:
+    async with open_process(config) as client:
+        await client.wait_ready(60)
+        await answer(client, submit("a"))
+        await anyio.sleep(config.watchdog.max_step_s + 1)  # what is tested is a time
+        assert tokens_of(await answer(client, submit("b")))
         assert client.num_crashes == 0
 
 

@@ -252,7 +252,30 @@ def test_blocks_of_numbers_that_are_not_finite_are_zeroed_and_never_found() -> N
     plan = bench.scheduler.schedule(NOW)
     assert set(plan.dirty_blocks) == set(blocks)
     assert plan.sequences[0].start_position == 0
+    bench.note(bench.scheduler.update(plan, bench.runner.execute(plan), NOW))
     assert not bench.scheduler.schedule(NOW).dirty_blocks
+
+
+def test_dirty_blocks_wait_for_a_step_that_really_runs() -> None:
+    bench = Bench()
+    bench.submit(make_submit("bad", [1] * 9))
+    plan = bench.scheduler.schedule(NOW)
+    blocks = set(plan.sequences[0].block_table)
+    bench.note(bench.scheduler.fail(["bad"], "engine_error", "the step raised"))
+    assert not bench.scheduler.schedule(NOW).sequences
+    bench.submit(make_submit("good", [1] * 9))
+    assert set(bench.scheduler.schedule(NOW).dirty_blocks) >= blocks
+
+
+def test_what_nobody_has_seen_a_token_of_is_neither_found_nor_left_dirty() -> None:
+    bench = Bench(budget=8)
+    bench.submit(make_submit("gone", [1] * 12))
+    bench.step()
+    bench.note(bench.scheduler.abort("gone", "abort"))
+    bench.submit(make_submit("next", [1] * 12))
+    plan = bench.scheduler.schedule(NOW)
+    assert plan.sequences[0].start_position == 0
+    assert plan.dirty_blocks
 
 
 def test_finishes_are_counted_by_reason() -> None:
