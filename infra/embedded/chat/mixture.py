@@ -20,8 +20,8 @@ from infra.embedded.chat.text_tasks import text_task
 from infra.embedded.chat.tools import ALIKE, Tool, add_call, draw_tools
 from infra.embedded.chat.unknown import unknown, without_tool
 
-SKILLS = {"small_talk": 7, "arithmetic": 19, "text": 29, "facts": 34, "unknown": 8}
-STYLED_SKILLS = {"small_talk": 22, "arithmetic": 12, "text": 12, "facts": 42, "unknown": 12}
+SKILLS = {"small_talk": 8, "arithmetic": 30, "text": 24, "facts": 25, "unknown": 9}
+STYLED_SKILLS = {"small_talk": 22, "arithmetic": 18, "text": 10, "facts": 38, "unknown": 12}
 OWN_FORM = {
     "upper",
     "lower",
@@ -62,7 +62,7 @@ def draw_conversation(speaker: Speaker, skill: str | None = None) -> Conversatio
 
 def _set_system(speaker: Speaker, scene: Scene, skill: str | None) -> None:
     styled = skill in ("style", "persona")
-    dice = speaker.rng.random() * (0.32 if styled else 1.0)
+    dice = speaker.rng.random() * (0.24 if styled else 1.0)
     parts: list[str] = []
     if styled and speaker.chance(0.35):
         return
@@ -70,13 +70,13 @@ def _set_system(speaker: Speaker, scene: Scene, skill: str | None) -> None:
         persona = draw_persona(speaker)
         parts, scene.persona = [persona.wording], persona.detail
         dice = 0.0 if speaker.chance(0.2) else 1.0
-    if dice < 0.32 and skill != "persona":
+    if dice < 0.24 and skill != "persona":
         scene.style = draw_style(speaker)
         parts.append(system_wording(speaker, scene.style))
         speaker.rng.shuffle(parts)
         if speaker.chance(0.25):
             parts.insert(0, neutral(speaker).rstrip("."))
-    elif dice < 0.43 and not parts:
+    elif dice < 0.36 and not parts:
         parts = [neutral(speaker).rstrip(".")]
     text = sentences(speaker, parts) if parts else ""
     wants_facts = skill in (None, "facts") and speaker.chance(0.09)
