@@ -276,7 +276,8 @@ async def test_nothing_is_left_of_streams_and_connections_that_are_gone() -> Non
 def num_left() -> int:
     """Streams and connections of HTTP/2 that anything still holds."""
     gc.collect()
-    return sum(isinstance(each, Stream | H2Protocol) for each in gc.get_objects())
+    # Not isinstance: it asks each object for its class, and some foreign ones answer with a warning.
+    return sum(issubclass(type(each), Stream | H2Protocol) for each in gc.get_objects())
 
 
 # Other ways in
