@@ -2,7 +2,7 @@
 
 ::
 
-    commands ──▶ admit ──▶ execute ──▶ publish ──▶ frames
+    commands ──▶ admit ──▶ execute ──▶ publish ──▶ deliver
                   ▲  waits only if idle    │
                   └────────────────────────┘
 
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextvars import copy_context
 from typing import TYPE_CHECKING, Protocol
 
 import anyio
@@ -40,7 +41,7 @@ from engine.scheduler import Addressed, Scheduler
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+    from anyio.streams.memory import MemoryObjectReceiveStream
 
     from engine.config import SchedulerConfig
     from engine.step import StepPlan, StepResult
@@ -72,14 +73,15 @@ class EngineActor:
         load: Callable[[Callable[[float], None]], tuple[Runner, Ready]],
         config: SchedulerConfig,
         commands: MemoryObjectReceiveStream[bytes],
-        frames: MemoryObjectSendStream[Frame],
+        deliver: Callable[[Frame], None],
         clock: Callable[[], int],
     ) -> None:
-        """`load(progress)` runs on the device thread; `clock` gives monotonic ns."""
+        """`load(progress)` runs on the device thread; `clock` gives monotonic ns. `deliver` takes
+        a frame away at once: it neither waits nor fails."""
         self._load = load
         self._config = config
         self._commands = commands
-        self._frames = frames
+        self._deliver = deliver
         self._clock = clock
         self._step_started_ns = 0
         self._scheduler: Scheduler | None = None
@@ -87,7 +89,7 @@ class EngineActor:
     async def run(self) -> None:
         """Until cancelled, until the commands end, or until the engine breaks."""
         down = _STOPPED
-        with self._commands, self._frames, DeviceThread() as device:
+        with self._commands, DeviceThread() as device:
             try:
                 async with anyio.create_task_group() as tasks:
                     tasks.start_soon(self._beat)
@@ -179,7 +181,7 @@ class EngineActor:
         """One frame with every event and the numbers as they are now."""
         frame = [(request_id, encode(event)) for request_id, event in events]
         frame.append((ENGINE, encode(self._stats())))
-        self._send(frame)
+        self._deliver(frame)
 
     def _stats(self) -> Stats:
         if self._scheduler is None:
@@ -187,20 +189,13 @@ class EngineActor:
         return self._scheduler.stats(self._step_started_ns)
 
     def _say(self, event: EngineEvent) -> None:
-        self._send([(ENGINE, encode(event))])
-
-    def _send(self, frame: Frame) -> None:
-        """The far end may be gone already when everything is being stopped."""
-        try:
-            self._frames.send_nowait(frame)
-        except anyio.BrokenResourceError:
-            logger.debug("a frame found nobody to read it")
+        self._deliver([(ENGINE, encode(event))])
 
     def _progress(self) -> Callable[[float], None]:
-        """For the device thread: memory channels belong to the event loop's."""
-        loop = asyncio.get_running_loop()
+        """For the device thread: frames are delivered in the event loop, in a task's context."""
+        loop, context = asyncio.get_running_loop(), copy_context()
 
         def report(fraction: float) -> None:
-            loop.call_soon_threadsafe(self._say, Loading(fraction))
+            loop.call_soon_threadsafe(self._say, Loading(fraction), context=context)
 
         return report

@@ -10,26 +10,29 @@ from __future__ import annotations
 import math
 import os
 import signal
+import socket
 import sys
 import threading
 import time
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
 import anyio
 import msgspec
-from anyio.abc import UNIXSocketStream
 
 from engine.actor import EngineActor
 from engine.config import EngineConfig
 from engine.models.loader import load
-from engine.protocol import Frame
 from engine.wire import pack_frame, unpack_commands
-from engine.wire_stream import WireStream
+from engine.wire_stream import open_wire
 from observability.log import configure_logging
 
 if TYPE_CHECKING:
-    from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+    from anyio.streams.memory import MemoryObjectSendStream
+
+    from engine.protocol import Frame
+    from engine.wire_stream import WireStream
 
 
 def main() -> None:
@@ -40,38 +43,40 @@ def main() -> None:
 
 
 async def _serve(descriptor: int) -> None:
-    async with await UNIXSocketStream.from_socket(descriptor) as stream:
-        wire = WireStream(stream)
+    async with open_wire(socket.socket(fileno=descriptor)) as wire:
         try:
-            hello, *early = await wire.receive()
+            hello = await wire.receive()
         except anyio.EndOfStream:
             return  # the service was stopped before it said anything
         config = msgspec.msgpack.decode(hello, type=EngineConfig)
         configure_logging(config.log_level, json=config.log_format == "json")
         commands, inbox = anyio.create_memory_object_stream[bytes](math.inf)
-        outbox, frames = anyio.create_memory_object_stream[Frame](math.inf)
-        _take_in(early, commands)
         actor = EngineActor(
-            partial(load, config), config.scheduler, inbox, outbox, time.monotonic_ns
+            partial(load, config),
+            config.scheduler,
+            inbox,
+            partial(_deliver, wire),
+            time.monotonic_ns,
         )
-        with commands, frames:
+        with commands:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(_receive, wire, commands, config.watchdog.stop_grace_s)
-                tasks.start_soon(_send, frames, wire, tasks.cancel_scope)
-                await actor.run()  # its end closes the outbox, which ends the rest
+                await actor.run()
+                tasks.cancel_scope.cancel()
 
 
 async def _receive(
     wire: WireStream, commands: MemoryObjectSendStream[bytes], stop_grace_s: float
 ) -> None:
     """Until the socket closes: the end of the commands is the end of the actor."""
-    with commands:
-        while True:
-            try:
-                _take_in(await wire.receive(), commands)
-            except anyio.EndOfStream:
-                _end_in_time(stop_grace_s)
-                return
+
+    def take(body: bytes) -> None:
+        for command in unpack_commands(body):
+            commands.send_nowait(command)
+
+    with commands, suppress(anyio.EndOfStream):
+        await wire.pump(take)
+    _end_in_time(stop_grace_s)
 
 
 def _end_in_time(stop_grace_s: float) -> None:
@@ -81,22 +86,10 @@ def _end_in_time(stop_grace_s: float) -> None:
     timer.start()
 
 
-def _take_in(bodies: list[bytes], commands: MemoryObjectSendStream[bytes]) -> None:
-    for body in bodies:
-        for command in unpack_commands(body):
-            commands.send_nowait(command)
-
-
-async def _send(
-    frames: MemoryObjectReceiveStream[Frame], wire: WireStream, scope: anyio.CancelScope
-) -> None:
-    """Until the actor ends or nobody reads any more."""
-    try:
-        async for frame in frames:
-            await wire.send(pack_frame(frame))
-    except anyio.BrokenResourceError:
-        pass  # the service is gone; `_receive` sees the same
-    scope.cancel()
+def _deliver(wire: WireStream, frame: Frame) -> None:
+    """Without a turn of the event loop: the frame leaves before the next step is planned."""
+    with suppress(anyio.BrokenResourceError):  # the service is gone; `_receive` sees the same
+        wire.write(pack_frame(frame))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """`EngineClient`: the only object of the engine that the service holds.
 
-It turns one channel of commands and one of frames into a conversation for each request, and
+It sends commands through one channel and turns frames into a conversation for each request, and
 keeps the two promises that make the far end simple: it refuses what exceeds the limits before
 anything is sent, and whoever leaves a conversation early aborts its request.
 """
@@ -42,7 +42,7 @@ from engine.protocol import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+    from anyio.streams.memory import MemoryObjectSendStream
 
     from engine.config import SchedulerConfig
 
@@ -103,7 +103,6 @@ class EngineClient:
     def __init__(
         self,
         commands: MemoryObjectSendStream[bytes],
-        frames: MemoryObjectReceiveStream[Frame],
         limits: SchedulerConfig,
     ) -> None:
         self.stats = Stats()
@@ -116,7 +115,6 @@ class EngineClient:
         self._end_s = 0.0
         self._mean_gap_s = 0.0
         self._commands = commands
-        self._frames = frames
         self._limits = limits
         self._conversations: dict[str, Conversation] = {}
         self._num_prompt_tokens = 0
@@ -133,18 +131,18 @@ class EngineClient:
         is_silent = anyio.current_time() - self._heard_s > MAX_SILENCE_S
         return self.ready is not None and self.down is None and not is_silent
 
-    async def run(self) -> None:
-        """Route frames until the engine closes its end; then nobody is left waiting."""
-        try:
-            async for frame in self._frames:
-                self._heard_s = anyio.current_time()
-                for request_id, raw in frame:
-                    if request_id == ENGINE:
-                        self._note(raw)
-                    elif request_id in self._conversations:  # else: the client has left meanwhile
-                        self._conversations[request_id].deliver(raw)
-        finally:
-            self._end_all()
+    def take_in(self, frame: Frame) -> None:
+        """Route a frame: events of requests into their channels, those of the engine here."""
+        self._heard_s = anyio.current_time()
+        for request_id, raw in frame:
+            if request_id == ENGINE:
+                self._note(raw)
+            elif request_id in self._conversations:  # else: the client has left meanwhile
+                self._conversations[request_id].deliver(raw)
+
+    def close(self) -> None:
+        """No frame comes any more; nobody is left waiting."""
+        self._note_down(Down(ENGINE_UNAVAILABLE, "The engine has stopped."))
 
     async def wait_ready(self, timeout_s: float = math.inf) -> Ready:
         """What the engine runs on, once it does.
@@ -234,7 +232,7 @@ class EngineClient:
 
     def _send(self, command: Command) -> None:
         """The channel is unbounded but its load is not: `_admit` bounds the submits in flight,
-        and each has one abort at most. So nothing is ever lost, and order is kept."""
+        and each has a few aborts at most. So nothing is ever lost, and order is kept."""
         try:
             self._commands.send_nowait(encode(command))
         except (anyio.BrokenResourceError, anyio.ClosedResourceError):
@@ -257,7 +255,9 @@ class EngineClient:
                 raise StartupError("The engine sent a request's event under no request's id.")
 
     def _note_down(self, down: Down) -> None:
+        """A request whose end was never said hears it from here."""
         self.down = self.down or down
+        self._fail_all(ENGINE_UNAVAILABLE, _ENDED)
         self._settled.set()
         self._stopped.set()
 
@@ -268,11 +268,6 @@ class EngineClient:
         self.num_crashes += 1
         self.load_fraction = 0.0
         self.give_up(ENGINE_UNAVAILABLE, _ENDED)
-
-    def _end_all(self) -> None:
-        """The frames have ended. A request whose end was never said hears it from here."""
-        self._note_down(Down(ENGINE_UNAVAILABLE, "The engine has stopped."))
-        self._fail_all(ENGINE_UNAVAILABLE, _ENDED)
 
     def _fail_all(self, code: str, message: str) -> None:
         failed = encode(Failed(code, message))

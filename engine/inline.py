@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,6 @@ import anyio
 import anyio.to_thread
 
 from engine.client import EngineClient
-from engine.protocol import Frame
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -39,15 +38,13 @@ async def open_inline(config: EngineConfig) -> AsyncIterator[EngineClient]:
     """
     actor_type, load = await anyio.to_thread.run_sync(_import_torch_side)
     command_send, command_receive = anyio.create_memory_object_stream[bytes](math.inf)
-    frame_send, frame_receive = anyio.create_memory_object_stream[Frame](math.inf)
-    client = EngineClient(command_send, frame_receive, config.scheduler)
+    client = EngineClient(command_send, config.scheduler)
     actor = actor_type(
-        partial(load, config), config.scheduler, command_receive, frame_send, time.monotonic_ns
+        partial(load, config), config.scheduler, command_receive, client.take_in, time.monotonic_ns
     )
-    with command_send, frame_receive:
+    with command_send, closing(client):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(actor.run, name="engine actor")
-            tasks.start_soon(client.run, name="engine replies")
             try:
                 yield client
             finally:

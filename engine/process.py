@@ -12,26 +12,26 @@ import math
 import socket
 import subprocess
 import sys
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from typing import TYPE_CHECKING
 
 import anyio
 import msgspec
-from anyio.abc import UNIXSocketStream
 
 from engine.client import EngineClient
 from engine.errors import STARTUP_FAILED
 from engine.protocol import ENGINE, Crashed, Down, Frame, Ready, Stats, decode_event, encode
 from engine.wire import BrokenWire, pack_body, pack_commands, unpack_frame
-from engine.wire_stream import WireStream
+from engine.wire_stream import open_wire
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     from anyio.abc import Process
-    from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+    from anyio.streams.memory import MemoryObjectReceiveStream
 
     from engine.config import EngineConfig
+    from engine.wire_stream import WireStream
 
 logger = logging.getLogger(__name__)
 
@@ -45,13 +45,11 @@ async def open_process(config: EngineConfig) -> AsyncIterator[EngineClient]:
     Leaving the block closes the socket, at which the process ends after its running step.
     """
     command_send, command_receive = anyio.create_memory_object_stream[bytes](math.inf)
-    frame_send, frame_receive = anyio.create_memory_object_stream[Frame](math.inf)
-    client = EngineClient(command_send, frame_receive, config.scheduler)
-    supervisor = EngineSupervisor(config, command_receive, frame_send)
-    with command_send, frame_receive:
+    client = EngineClient(command_send, config.scheduler)
+    supervisor = EngineSupervisor(config, command_receive, client.take_in)
+    with command_send, closing(client):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(supervisor.run, name="engine supervisor")
-            tasks.start_soon(client.run, name="engine replies")
             try:
                 yield client
             finally:
@@ -65,19 +63,19 @@ class EngineSupervisor:
         self,
         config: EngineConfig,
         commands: MemoryObjectReceiveStream[bytes],
-        frames: MemoryObjectSendStream[Frame],
+        deliver: Callable[[Frame], None],
     ) -> None:
         self._config = config
         self._commands = commands
-        self._frames = frames
+        self._deliver = deliver
 
     async def run(self) -> None:
         """Until cancelled, or until the engine says at its first start that it cannot start."""
         watchdog = self._config.watchdog
         num_crashes, has_ever_served = 0, False
-        with self._commands, self._frames:
+        with self._commands:
             while True:
-                life = Life(self._config, self._commands, self._frames)
+                life = Life(self._config, self._commands, self._deliver)
                 await life.run()
                 has_ever_served |= life.has_served
                 if (
@@ -96,7 +94,7 @@ class EngineSupervisor:
                 await anyio.sleep(delay_s)
 
     def _say(self, event: Crashed | Down) -> None:
-        self._frames.send_nowait([(ENGINE, encode(event))])
+        self._deliver([(ENGINE, encode(event))])
 
 
 class Life:
@@ -106,13 +104,13 @@ class Life:
         self,
         config: EngineConfig,
         commands: MemoryObjectReceiveStream[bytes],
-        frames: MemoryObjectSendStream[Frame],
+        deliver: Callable[[Frame], None],
     ) -> None:
         self.end = ""
         self.down: Down | None = None
         self._config = config
         self._commands = commands
-        self._frames = frames
+        self._deliver = deliver
         self._heard_s = 0.0
         self._has_spoken = False
         self._ready_s = math.inf
@@ -135,13 +133,13 @@ class Life:
             ours, theirs = socket.socketpair()
             with ours, theirs:
                 process = await _start(theirs)
-                stream = await UNIXSocketStream.from_socket(ours.dup())
+                end = ours.dup()
         except OSError as error:  # no descriptors or no memory now: perhaps later
             self.end = f"it cannot be started: {error.strerror}"
             return
         try:
-            async with stream:
-                await self._serve(WireStream(stream))
+            async with open_wire(end) as wire:
+                await self._serve(wire)
         finally:
             await self._bury(process)
 
@@ -151,9 +149,7 @@ class Life:
             tasks.start_soon(self._send, wire)
             tasks.start_soon(self._watch, tasks.cancel_scope)
             try:
-                while True:
-                    for body in await wire.receive():
-                        self._take_in(unpack_frame(body))
+                await wire.pump(lambda body: self._take_in(unpack_frame(body)))
             except anyio.EndOfStream:
                 self.end = self.down.message if self.down else "its socket closed"
             except (BrokenWire, msgspec.ValidationError):
@@ -176,16 +172,16 @@ class Life:
                         self.down = down
                         continue
             passed_on.append((request_id, raw))
-        self._frames.send_nowait(passed_on)
+        self._deliver(passed_on)
 
     async def _send(self, wire: WireStream) -> None:
         """All commands that are there go in one frame. A dead far end is seen by the reader."""
         try:
-            await wire.send(pack_body(msgspec.msgpack.encode(self._config)))
+            wire.write(pack_body(msgspec.msgpack.encode(self._config)))
             while True:
                 commands = [await self._commands.receive()]
                 commands += _all_of(self._commands)
-                await wire.send(pack_commands(commands))
+                wire.write(pack_commands(commands))
         except (anyio.BrokenResourceError, anyio.EndOfStream):
             pass
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from typing import TYPE_CHECKING, Literal
 
 import anyio
@@ -30,7 +30,6 @@ from engine.protocol import (
     EngineEvent,
     Failed,
     Finished,
-    Frame,
     Loading,
     Ready,
     RequestEvent,
@@ -46,7 +45,7 @@ from engine.protocol import (
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+    from anyio.streams.memory import MemoryObjectReceiveStream
 
 Script = Callable[[Submit], Sequence[RequestEvent]]
 
@@ -127,17 +126,15 @@ class FakeEngine:
         self._running: dict[str, anyio.CancelScope] = {}
         self._num_steps = 0
         self._finishes: dict[str, int] = {}
-        self._frames: MemoryObjectSendStream[Frame] | None = None
+        self._client: EngineClient | None = None
 
     @asynccontextmanager
     async def __call__(self, config: EngineConfig | None = None) -> AsyncIterator[EngineClient]:
         limits = config.scheduler if config is not None else SchedulerConfig()
         command_send, commands = anyio.create_memory_object_stream[bytes](math.inf)
-        self._frames, frames = anyio.create_memory_object_stream[Frame](math.inf)
-        client = EngineClient(command_send, frames, limits)
+        client = self._client = EngineClient(command_send, limits)
         async with anyio.create_task_group() as tasks:
-            with command_send, commands, self._frames, frames:
-                tasks.start_soon(client.run)
+            with command_send, commands, closing(client):
                 tasks.start_soon(self._serve, commands, tasks)
                 if self.is_ready_at_once:
                     self.become_ready()
@@ -228,8 +225,8 @@ class FakeEngine:
         self._send(ENGINE, event)
 
     def _send(self, request_id: str, event: RequestEvent | EngineEvent) -> None:
-        assert self._frames is not None, "the fake engine is not open"
-        self._frames.send_nowait([(request_id, encode(event))])
+        assert self._client is not None, "the fake engine is not open"
+        self._client.take_in([(request_id, encode(event))])
 
 
 def open_fake_engine(

@@ -66,7 +66,8 @@ async def test_every_stream_gets_its_error_event_and_the_next_request_its_answer
     number: signal.Signals, limit_s: float, tmp_path: Path
 ) -> None:
     folder = save_tiny_model(tmp_path / "endless", "Llama", eos_token_id=None)
-    with running_server(str(folder), "--log-level", "error") as url:
+    arguments = (str(folder), "--engine-mode", "process", "--log-level", "error")
+    with running_server(*arguments) as url:
         limits = httpx.Limits(max_connections=100)
         async with httpx.AsyncClient(timeout=120, limits=limits) as http:
             running = [anyio.Event() for _ in range(NUM_STREAMS)]

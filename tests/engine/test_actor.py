@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from typing import TYPE_CHECKING
 
 import anyio
@@ -18,7 +18,6 @@ from engine.errors import EngineLoading, EngineOverloaded, EngineUnavailable, St
 from engine.protocol import (
     Failed,
     Finished,
-    Frame,
     Ready,
     RequestEvent,
     SamplingParams,
@@ -72,15 +71,13 @@ async def engine(
 ) -> AsyncIterator[EngineClient]:
     limits = limits or SchedulerConfig()
     commands, inbox = anyio.create_memory_object_stream[bytes](math.inf)
-    outbox, frames = anyio.create_memory_object_stream[Frame](math.inf)
-    client = EngineClient(commands, frames, limits)
+    client = EngineClient(commands, limits)
     model = runner or GatedRunner()
     actor = EngineActor(
-        load or (lambda _: (model, READY)), limits, inbox, outbox, time.monotonic_ns
+        load or (lambda _: (model, READY)), limits, inbox, client.take_in, time.monotonic_ns
     )
-    with anyio.fail_after(20), commands, frames:
+    with anyio.fail_after(20), commands, closing(client):
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(client.run)
             tasks.start_soon(actor.run)
             yield client
             tasks.cancel_scope.cancel()

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,9 +36,9 @@ from engine.text.tokenizer import Tokenizer
 from tests.perf.gateway.cadence import MARK, Cadence, stamp
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
-    from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+    from anyio.streams.memory import MemoryObjectReceiveStream
 
     from engine.config import EngineConfig
 
@@ -60,12 +60,10 @@ _READY = Ready(
 async def open_stub(config: EngineConfig) -> AsyncIterator[EngineClient]:
     """Stands where `engine.inline.open_inline` stands."""
     command_send, commands = anyio.create_memory_object_stream[bytes](math.inf)
-    frame_send, frames = anyio.create_memory_object_stream[Frame](math.inf)
-    client = EngineClient(command_send, frames, config.scheduler)
-    engine = StubEngine(frame_send, Tokenizer.from_folder(Path(config.card.path)))
-    with command_send, commands, frame_send, frames:
+    client = EngineClient(command_send, config.scheduler)
+    engine = StubEngine(client.take_in, Tokenizer.from_folder(Path(config.card.path)))
+    with command_send, commands, closing(client):
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(client.run)
             tasks.start_soon(engine.run, commands)
             yield client
             tasks.cancel_scope.cancel()
@@ -74,15 +72,15 @@ async def open_stub(config: EngineConfig) -> AsyncIterator[EngineClient]:
 class StubEngine:
     """Answers never end: the load generator leaves, and what is measured is the steady state."""
 
-    def __init__(self, frames: MemoryObjectSendStream[Frame], tokenizer: Tokenizer) -> None:
-        self._frames = frames
+    def __init__(self, deliver: Callable[[Frame], None], tokenizer: Tokenizer) -> None:
+        self._deliver = deliver
         self._tokenizer = tokenizer
         self._steps: dict[Cadence, _Steps] = {}
         self._cadences: dict[str, Cadence] = {}
 
     async def run(self, commands: MemoryObjectReceiveStream[bytes]) -> None:
         """Take commands until the client closes its end."""
-        self._frames.send_nowait([(ENGINE, encode(_READY))])
+        self._deliver([(ENGINE, encode(_READY))])
         try:
             async for raw in commands:
                 match decode_command(raw):
@@ -100,9 +98,9 @@ class StubEngine:
             return
         self._cadences[submit.request_id] = cadence
         started = encode(Started(len(submit.prompt_token_ids), 0))
-        self._frames.send_nowait([(submit.request_id, started)])
+        self._deliver([(submit.request_id, started)])
         if cadence not in self._steps:
-            self._steps[cadence] = _Steps(cadence, self._frames, self._tokenizer)
+            self._steps[cadence] = _Steps(cadence, self._deliver, self._tokenizer)
         self._steps[cadence].add(submit.request_id)
 
     def _drop(self, request_id: str) -> None:
@@ -110,7 +108,7 @@ class StubEngine:
         if cadence is not None:
             self._steps[cadence].remove(request_id)
         ended = encode(Finished("abort", 0, 0, 0, RequestTimings()))
-        self._frames.send_nowait([(request_id, ended)])
+        self._deliver([(request_id, ended)])
 
 
 class _Steps:
@@ -121,10 +119,10 @@ class _Steps:
     """
 
     def __init__(
-        self, cadence: Cadence, frames: MemoryObjectSendStream[Frame], tokenizer: Tokenizer
+        self, cadence: Cadence, deliver: Callable[[Frame], None], tokenizer: Tokenizer
     ) -> None:
         self._cadence = cadence
-        self._frames = frames
+        self._deliver = deliver
         self._tokenizer = tokenizer
         self._request_ids: list[str] = []
         self._num_steps = 0
@@ -165,5 +163,5 @@ class _Steps:
         self._num_steps += 1
         stats = Stats(num_running=len(frame), num_steps=self._num_steps)
         frame.append((ENGINE, encode(stats)))
-        self._frames.send_nowait(frame)
+        self._deliver(frame)
         self._wait()
