@@ -15,14 +15,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextvars import copy_context
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import anyio
 from anyio.lowlevel import checkpoint_if_cancelled
 
 from engine.device import DeviceThread
 from engine.errors import ENGINE_ERROR, ENGINE_UNAVAILABLE, STARTUP_FAILED, StartupError
-from engine.kv_cache import BlockPool
+from engine.kv_cache import CacheGroup, KVCache
 from engine.protocol import (
     ENGINE,
     Abort,
@@ -30,7 +30,6 @@ from engine.protocol import (
     EngineEvent,
     Frame,
     Loading,
-    Ready,
     Stats,
     Submit,
     decode_command,
@@ -44,7 +43,7 @@ if TYPE_CHECKING:
     from anyio.streams.memory import MemoryObjectReceiveStream
 
     from engine.config import SchedulerConfig
-    from engine.step import StepPlan, StepResult
+    from engine.runner import LoadedModel, Runner
 
 logger = logging.getLogger(__name__)
 
@@ -52,25 +51,12 @@ _BEAT_S = 1.0
 _STOPPED = Down(ENGINE_UNAVAILABLE, "The engine has been stopped.")
 
 
-class Runner(Protocol):
-    """Runs a step; see `model_runner.ModelRunner`."""
-
-    def execute(self, plan: StepPlan) -> StepResult:
-        """Blocks; called on the device thread only. May raise: the plan's requests then fail."""
-        ...
-
-    def probe(self) -> None:
-        """Run the smallest step there is, touching no block of a request. Raises if even that
-        fails: then the device is broken, and not some request."""
-        ...
-
-
 class EngineActor:
     """Loads a model, then runs steps while there are requests."""
 
     def __init__(
         self,
-        load: Callable[[Callable[[float], None]], tuple[Runner, Ready]],
+        load: Callable[[Callable[[float], None]], LoadedModel],
         config: SchedulerConfig,
         commands: MemoryObjectReceiveStream[bytes],
         deliver: Callable[[Frame], None],
@@ -118,11 +104,14 @@ class EngineActor:
 
     async def _serve(self, device: DeviceThread) -> None:
         progress = self._progress()
-        runner, ready = await device.run(lambda: self._load(progress))
+        loaded = await device.run(lambda: self._load(progress))
+        runner, ready = loaded.runner, loaded.ready
         scheduler = self._scheduler = Scheduler(
-            BlockPool(ready.num_blocks, ready.block_size),
-            max_batch_tokens=self._config.max_batch_tokens,
-            max_running=self._config.max_running,
+            KVCache(
+                [CacheGroup(count, ready.block_size, window) for count, window in loaded.groups],
+                max_step_tokens=ready.max_batch_tokens,
+            ),
+            self._config,
             max_model_len=ready.max_model_len,
             model=ready.model,
         )
@@ -139,14 +128,14 @@ class EngineActor:
 
     async def _admit(self, scheduler: Scheduler) -> list[Addressed]:
         """Take in all commands that have come; wait for one only if there is nothing to do."""
-        events: list[Addressed] = []
+        events = scheduler.expire(self._clock())
         raw = self._receive_nowait() if scheduler.has_work else await self._commands.receive()
         while raw is not None:
             match decode_command(raw):
                 case Submit() as submit:
-                    events += scheduler.submit(submit)
-                case Abort(request_id, reason):
-                    events += scheduler.abort(request_id, reason)
+                    events += scheduler.submit(submit, self._clock())
+                case Abort(request_id, reason, sample):
+                    events += scheduler.abort(request_id, reason, sample)
             raw = self._receive_nowait()
         return events
 
@@ -162,17 +151,16 @@ class EngineActor:
         """One step. If it fails its requests fail and the others go on, unless the device itself
         is broken: that is the engine's end."""
         plan = scheduler.schedule(self._clock())
-        if not plan.sequences:
+        if not plan.rows:
             return []
         self._step_started_ns = self._clock()
         try:
             result = await device.run(lambda: runner.execute(plan))
         except Exception:
-            logger.exception("a step of %d sequences failed", len(plan.sequences))
+            logger.exception("a step of %d sequences failed", len(plan.rows))
             await device.run(runner.probe)
-            ids = [sequence.request_id for sequence in plan.sequences]
             text = "The model failed while computing this answer."
-            return scheduler.fail(ids, ENGINE_ERROR, text)
+            return scheduler.fail_step(plan, ENGINE_ERROR, text)
         finally:
             self._step_started_ns = 0
         return scheduler.update(plan, result, self._clock())

@@ -1,84 +1,142 @@
-"""`Batch`: a step's plan as tensors: all tokens packed into one row, sequence after sequence."""
+"""`BatchMaker`: from a step's plan to tensors, all tokens packed into one row.
+
+What belongs to a row of the batch lies in numpy arrays that are updated in place, so a step costs
+a few operations on whole arrays and none in Python for each sequence.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
 import torch
 
-from engine.attention.paged_sdpa import DecodeGroup, PagedSdpa, PrefillChunk
+from engine.attention.paged_sdpa import GatheredRows, GroupRows, PagedSdpa
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from numpy.typing import NDArray
 
     from engine.kv_tensors import KVTensors
-    from engine.step import ScheduledSequence, StepPlan
+    from engine.step import StepPlan
+
+    Ints = NDArray[np.int64]
 
 
 class Batch(NamedTuple):
-    """T tokens of a step; B of the sequences sample, in the order of the plan."""
+    """T tokens of a step. `ends_S` has, for each of its S sequences, the index of its last token
+    in the packed row, on the host; `starts_S` the position of its first one."""
 
     input_ids_1T: torch.Tensor
     position_ids_1T: torch.Tensor
-    last_rows_B: torch.Tensor
+    rows_S: Ints
+    starts_S: Ints
+    counts_S: Ints
+    ends_S: Ints
     attention: PagedSdpa
 
 
-def make_batch(plan: StepPlan, cache: KVTensors, device: torch.device) -> Batch:
-    """Tensors for `plan` (at least one token) over `cache`."""
+class BatchMaker:
+    """Holds the block tables of all rows, in every group of layers."""
 
-    def ints(values: list[int]) -> torch.Tensor:
-        return torch.tensor(values, dtype=torch.long, device=device)
+    def __init__(
+        self, cache: KVTensors, *, num_rows: int, max_model_len: int, device: torch.device
+    ) -> None:
+        self._cache = cache
+        self._device = device
+        num_blocks = -(-max_model_len // cache.block_size) + 1
+        self._tables = [
+            np.full((num_rows, num_blocks), scratch, dtype=np.int64)
+            for scratch in cache.scratch_blocks
+        ]
 
-    token_ids: list[int] = []
-    positions: list[int] = []
-    slots: list[int] = []
-    last_rows: list[int] = []
-    size = cache.block_size
-    for sequence in plan.sequences:
-        token_ids += sequence.token_ids
-        table = sequence.block_table
-        for position in range(sequence.start_position, sequence.end_position):
-            positions.append(position)
-            slots.append(table[position // size] * size + position % size)
-        if sequence.samples:
-            last_rows.append(len(token_ids) - 1)
-    positions_T = ints(positions)
-    return Batch(
-        input_ids_1T=ints(token_ids)[None],
-        position_ids_1T=positions_T[None],
-        last_rows_B=ints(last_rows),
-        attention=_attention(plan, cache, ints(slots), positions_T),
-    )
+    def note(self, plan: StepPlan) -> None:
+        """Take in who has a row now and which blocks it got. An entry that is not set names the
+        scratch block, never one of the row's owner before."""
+        for start in plan.row_starts:
+            for table, scratch in zip(self._tables, self._cache.scratch_blocks, strict=True):
+                table[start.row] = scratch
+        for change in plan.table_changes:
+            end = change.index + len(change.blocks)
+            self._tables[change.group][change.row, change.index : end] = change.blocks
 
+    def make(self, plan: StepPlan) -> Batch:
+        """Tensors for a plan of at least one token."""
+        rows_S = np.array(plan.rows)
+        starts_S = np.array(plan.starts)
+        num_tokens, num_sequences = plan.num_tokens, len(rows_S)
+        if num_tokens == num_sequences:
+            counts_S = np.ones(num_sequences, dtype=np.int64)
+            ends_S = np.arange(num_sequences)
+            rows_T, positions_T = rows_S, starts_S
+            num_decoding = num_sequences
+        else:
+            counts_S = np.array(plan.counts)
+            ends_S = counts_S.cumsum() - 1
+            rows_T = np.repeat(rows_S, counts_S)
+            positions_T = np.arange(num_tokens) + np.repeat(
+                starts_S - ends_S + counts_S - 1, counts_S
+            )
+            num_decoding = int((counts_S > 1).argmax())
+        batch = Batch(
+            input_ids_1T=self._ints(np.array(plan.token_ids))[None],
+            position_ids_1T=self._ints(positions_T)[None],
+            rows_S=rows_S,
+            starts_S=starts_S,
+            counts_S=counts_S,
+            ends_S=ends_S,
+            attention=PagedSdpa(self._cache, groups := []),
+        )
+        for group in range(len(self._tables)):
+            slots_T = self._slots(group, rows_T, positions_T)
+            decode = None
+            if num_decoding:
+                firsts = slice(0, num_decoding)
+                decode = self._gathered(
+                    group, firsts, rows_S[firsts], starts_S[firsts], positions_T[firsts, None]
+                )
+            chunks = [
+                self._gathered(
+                    group,
+                    tokens := slice(end + 1 - count, end + 1),
+                    rows_S[index : index + 1],
+                    starts_S[index : index + 1],
+                    positions_T[None, tokens],
+                )
+                for index, (end, count) in enumerate(
+                    zip(ends_S[num_decoding:], counts_S[num_decoding:], strict=True), num_decoding
+                )
+            ]
+            groups.append(GroupRows(slots_T, decode, chunks))
+        return batch
 
-def _attention(
-    plan: StepPlan, cache: KVTensors, slots_T: torch.Tensor, positions_T: torch.Tensor
-) -> PagedSdpa:
-    """The leading sequences with one token each make the decode group, the rest are chunks."""
-    num_decoding = 0
-    for sequence in plan.sequences:
-        if len(sequence.token_ids) > 1:
-            break
-        num_decoding += 1
-    decode = None
-    if num_decoding:
-        blocks_BN = _padded_blocks(plan.sequences[:num_decoding], cache)
-        blocks = torch.tensor(blocks_BN, device=slots_T.device)
-        decode = DecodeGroup(blocks, positions_T[:num_decoding], cache.block_size)
-    chunks = []
-    start = num_decoding
-    for sequence in plan.sequences[num_decoding:]:
-        rows = slice(start, start + len(sequence.token_ids))
-        blocks = torch.tensor(_padded_blocks([sequence], cache), device=slots_T.device)
-        chunks.append(PrefillChunk(rows, blocks, positions_T[rows], sequence.end_position))
-        start = rows.stop
-    return PagedSdpa(cache, slots_T, decode, chunks)
+    def _slots(self, group: int, rows_T: Ints, positions_T: Ints) -> torch.Tensor:
+        """Where the keys and values of the new tokens go."""
+        size = self._cache.block_size
+        blocks_T = self._tables[group][rows_T, positions_T // size]
+        return self._ints(blocks_T * size + positions_T % size)
 
+    def _gathered(
+        self, group: int, tokens: slice, rows_B: Ints, starts_B: Ints, positions_BT: Ints
+    ) -> GatheredRows:
+        """The blocks from the first to the last that these tokens see."""
+        size, window = self._cache.block_size, self._cache.windows[group]
+        table = self._tables[group]
+        lasts_B = positions_BT[:, -1] // size
+        if window is None:
+            blocks_BN = table[rows_B, : lasts_B.max() + 1]
+            firsts_B = np.zeros(len(rows_B), dtype=np.int64)
+        else:
+            firsts_B = np.maximum(starts_B - window + 1, 0) // size
+            columns_BN = firsts_B[:, None] + np.arange((lasts_B - firsts_B).max() + 1)
+            blocks_BN = table[rows_B[:, None], np.minimum(columns_BN, table.shape[1] - 1)]
+        return GatheredRows(
+            tokens,
+            self._ints(blocks_BN),
+            self._ints(firsts_B * size),
+            self._ints(positions_BT),
+            window,
+            size,
+        )
 
-def _padded_blocks(sequences: Sequence[ScheduledSequence], cache: KVTensors) -> list[list[int]]:
-    """Block ids that hold the computed tokens of each sequence, padded with the block that is
-    nobody's: it is masked, but another request's NaN would come through a mask."""
-    tables = [s.block_table[: -(-s.end_position // cache.block_size)] for s in sequences]
-    longest = max(map(len, tables))
-    return [table + [cache.scratch_block] * (longest - len(table)) for table in tables]
+    def _ints(self, values: Ints) -> torch.Tensor:
+        return torch.from_numpy(values).to(self._device)

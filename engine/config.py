@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from engine.models.card import ModelCard
+from engine.policies.select import Policy
 
 
 class CacheConfig(msgspec.Struct, frozen=True):
@@ -15,12 +16,24 @@ class CacheConfig(msgspec.Struct, frozen=True):
 
 
 class SchedulerConfig(msgspec.Struct, frozen=True):
-    """Limits of a step and of the queue."""
+    """Limits of a step and of the queue, and the order of service.
 
+    Without `continuous_batching` one sequence runs at a time, from its first token to its last.
+    """
+
+    continuous_batching: bool = True
+    policy: Policy = "fifo"
     max_batch_tokens: int = 512
     max_running: int = 256
     max_waiting: int = 1024
     max_waiting_tokens: int = 1_000_000
+
+    @property
+    def num_rows(self) -> int:
+        """Places in the batch: each running sequence needs one, and a token of a step's budget."""
+        if not self.continuous_batching:
+            return 1
+        return min(self.max_running, self.max_batch_tokens)
 
 
 class WatchdogConfig(msgspec.Struct, frozen=True):

@@ -10,7 +10,7 @@
           └── OutOfMemory                        weights or KV cache do not fit
 
 A fault of one request is no exception but an event, `protocol.Failed`, with one of the codes
-`ENGINE_ERROR` or `CONTEXT_LENGTH_EXCEEDED` or `ENGINE_UNAVAILABLE`.
+`ENGINE_ERROR`, `CONTEXT_LENGTH_EXCEEDED`, `DEADLINE_UNREACHABLE` or `ENGINE_UNAVAILABLE`.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ ENGINE_UNAVAILABLE = "engine_unavailable"
 STARTUP_FAILED = "startup_failed"
 SHUTTING_DOWN = "shutting_down"
 CONTEXT_LENGTH_EXCEEDED = "context_length_exceeded"
+DEADLINE_UNREACHABLE = "deadline_unreachable"
 
 
 class EngineError(Exception):

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from engine.actor import EngineActor
     from engine.config import EngineConfig
-    from engine.models.loader import LoadedModel
+    from engine.runner import LoadedModel
 
 
 def _import_torch_side() -> tuple[type[EngineActor], Callable[..., LoadedModel]]:

@@ -7,34 +7,42 @@ from typing import TYPE_CHECKING
 import torch
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
-    from engine.attention.probe import LayerShape
+    from engine.attention.layers import LayerGroup
 
 
 class KVTensors:
-    """Keys and values of every layer: [num_blocks, block_size, Hkv, D].
+    """Keys and values of every layer: [num_blocks + 1, block_size, Hkv, D].
 
+    Layers of one group share block ids, so a block of the group is a block in each of its layers.
     Zeroed at the start: a masked slot weighs nothing, but 0 x NaN would still be NaN. Behind the
-    blocks of the pool lies one more, `scratch_block`, for steps that belong to no request.
+    blocks of each pool lies one more, the scratch block, for steps that belong to no request.
     """
 
     def __init__(
         self,
-        layers: Mapping[int, LayerShape],
-        num_blocks: int,
+        groups: Sequence[LayerGroup],
+        num_blocks: Sequence[int],
         block_size: int,
         dtype: torch.dtype,
         device: torch.device,
     ) -> None:
-        self.scratch_block = num_blocks
+        """`num_blocks` has an entry for each group."""
         self.block_size = block_size
+        self.windows = [group.window for group in groups]
+        self.scratch_blocks = list(num_blocks)
         self.keys: dict[int, torch.Tensor] = {}
         self.values: dict[int, torch.Tensor] = {}
-        for layer, shape in layers.items():
-            head = (num_blocks + 1, block_size, shape.num_kv_heads)
-            self.keys[layer] = torch.zeros(*head, shape.key_size, dtype=dtype, device=device)
-            self.values[layer] = torch.zeros(*head, shape.value_size, dtype=dtype, device=device)
+        self.group_of: dict[int, int] = {}
+        for index, (group, count) in enumerate(zip(groups, num_blocks, strict=True)):
+            for layer, shape in group.layers.items():
+                head = (count + 1, block_size, shape.num_kv_heads)
+                self.keys[layer] = torch.zeros(*head, shape.key_size, dtype=dtype, device=device)
+                self.values[layer] = torch.zeros(
+                    *head, shape.value_size, dtype=dtype, device=device
+                )
+                self.group_of[layer] = index
 
     def store(
         self, layer: int, slots_T: torch.Tensor, k_TkvD: torch.Tensor, v_TkvDv: torch.Tensor
@@ -55,8 +63,20 @@ class KVTensors:
 
         return take(self.keys[layer]), take(self.values[layer])
 
-    def clear(self, blocks: Sequence[int]) -> None:
-        """Zero whole blocks."""
-        indices = list(blocks)
-        for cache in (*self.keys.values(), *self.values.values()):
-            cache[indices] = 0
+    def prepare(
+        self, copies: Sequence[tuple[int, int, int]], dirty_blocks: Sequence[tuple[int, int]]
+    ) -> None:
+        """Zero the dirty blocks (group, block) and make the copies (group, from, to). What is
+        copied is read before anything is written: a block may be both dirty and written to."""
+        for group in {group for group, *_ in (*copies, *dirty_blocks)}:
+            sources = [source for g, source, _ in copies if g == group]
+            targets = [target for g, _, target in copies if g == group]
+            dirty = [block for g, block in dirty_blocks if g == group]
+            for cache in self._tensors_of(group):
+                copied = cache[sources]
+                cache[dirty] = 0
+                cache[targets] = copied
+
+    def _tensors_of(self, group: int) -> list[torch.Tensor]:
+        layers = [layer for layer, g in self.group_of.items() if g == group]
+        return [cache[layer] for layer in layers for cache in (self.keys, self.values)]

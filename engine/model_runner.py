@@ -4,50 +4,120 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
-from engine.batch import make_batch
-from engine.sampling.sampler import sample
-from engine.step import ScheduledSequence, StepPlan, StepResult
+from engine.batch import BatchMaker
+from engine.protocol import SamplingParams, TokenLogprobs
+from engine.sampling.sampler import Sampler
+from engine.step import RowStart, StepPlan, StepResult, TableChange
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from engine.batch import Batch
     from engine.kv_tensors import KVTensors
 
 
 class ModelRunner:
-    """An unmodified Hugging Face causal model over a paged cache."""
+    """An unmodified Hugging Face causal model over a paged cache.
 
-    def __init__(self, model: Callable[..., Any], cache: KVTensors, device: torch.device) -> None:
+    The batch has one row more than there are running sequences: the last is the probe's.
+    """
+
+    def __init__(
+        self,
+        model: Callable[..., Any],
+        cache: KVTensors,
+        device: torch.device,
+        *,
+        num_rows: int,
+        vocab_size: int,
+        max_model_len: int,
+    ) -> None:
         self._model = model
         self._cache = cache
         self._device = device
+        self._num_rows = num_rows
+        self._batches = BatchMaker(
+            cache, num_rows=num_rows + 1, max_model_len=max_model_len, device=device
+        )
+        self._sampler = Sampler(num_rows + 1, vocab_size, device)
+        self._scored: dict[int, RowStart] = {}
 
     @torch.inference_mode()
     def execute(self, plan: StepPlan) -> StepResult:
         """Compute the plan's tokens into the cache and sample where the plan says so."""
-        if plan.dirty_blocks:
-            self._cache.clear(plan.dirty_blocks)
-        batch = make_batch(plan, self._cache, self._device)
-        sampling = [sequence for sequence in plan.sequences if sequence.samples]
-        # Without a sampling sequence the logits of no row are wanted; 1 is the least there is.
-        rows = batch.last_rows_B if sampling else 1
-        output = self._model(
+        self._note(plan)
+        batch = self._batches.make(plan)
+        draws_S = np.array(plan.draws)
+        kept_K = batch.ends_S[draws_S]
+        scored = (
+            [i for i, row in enumerate(plan.rows) if row in self._scored] if self._scored else []
+        )
+        for index in scored:
+            end = batch.ends_S[index] + 1
+            kept_K = np.union1d(kept_K, np.arange(end - batch.counts_S[index], end))
+        # Without a wanted row the logits of none are; 1 is the least there is.
+        rows = torch.from_numpy(kept_K).to(self._device) if len(kept_K) else 1
+        logits_KV = self._model(
             input_ids=batch.input_ids_1T,
             position_ids=batch.position_ids_1T,
             use_cache=False,
             logits_to_keep=rows,
             kvorum=batch.attention,
-        )
-        if not sampling:
-            return StepResult(())
-        return StepResult(sample(output.logits[0].float(), sampling))
+        ).logits[0]
+        prompt_logprobs = self._score(plan, batch, scored, kept_K, logits_KV)
+        if not draws_S.any():
+            return StepResult([], [], prompt_logprobs)
+        if scored:
+            drawing = np.searchsorted(kept_K, batch.ends_S[draws_S])
+            logits_KV = logits_KV[torch.from_numpy(drawing).to(self._device)]
+        positions_B = batch.starts_S[draws_S] + batch.counts_S[draws_S]
+        sampled = self._sampler.sample(logits_KV, batch.rows_S[draws_S], positions_B)
+        return StepResult(sampled.token_ids, sampled.logprobs, prompt_logprobs)
 
     def probe(self) -> None:
-        """A prefill of two tokens and a decode of one, into the block that is nobody's. Also warms
-        up: the first user does not wait for what torch sets up at its first call."""
-        for token_ids in ([0, 0], [0]):
-            block_table = [self._cache.scratch_block]
-            sequence = ScheduledSequence("", token_ids, 0, block_table, True, 1.0, 1.0, 0, 0)
-            self.execute(StepPlan((sequence,)))
+        """A prefill of two tokens and a decode of one, into the blocks that are nobody's. Also
+        warms up: the first user does not wait for what torch sets up at its first call."""
+        row = self._num_rows
+        params = SamplingParams(2, temperature=1.0, top_p=1.0, top_k=0, seed=0)
+        start = RowStart(row, params, 0, [0, 0], 2, scores_prompt=False)
+        changes = [
+            TableChange(group, row, 0, [scratch])
+            for group, scratch in enumerate(self._cache.scratch_blocks)
+        ]
+        self.execute(StepPlan([row], [0], [2], [True], [0, 0], [start], changes))
+        self.execute(StepPlan([row], [0], [1], [True], [0]))
+
+    def _note(self, plan: StepPlan) -> None:
+        self._batches.note(plan)
+        for start in plan.row_starts:
+            self._sampler.start(start)
+            self._scored.pop(start.row, None)
+            if start.scores_prompt:
+                self._scored[start.row] = start
+        if plan.copies or plan.dirty_blocks:
+            self._cache.prepare(plan.copies, plan.dirty_blocks)
+
+    def _score(
+        self,
+        plan: StepPlan,
+        batch: Batch,
+        scored: list[int],
+        kept_K: np.ndarray[Any, np.dtype[np.int64]],
+        logits_KV: torch.Tensor,
+    ) -> dict[int, list[TokenLogprobs]]:
+        """Log-probabilities of the prompt's tokens that follow those of this step."""
+        scores: dict[int, list[TokenLogprobs]] = {}
+        for index in scored:
+            start = self._scored[plan.rows[index]]
+            first = plan.starts[index]
+            following = start.token_ids[first + 1 : first + plan.counts[index] + 1]
+            offset = int(np.searchsorted(kept_K, batch.ends_S[index] - plan.counts[index] + 1))
+            logits_TV = logits_KV[offset : offset + len(following)]
+            num_top = start.params.num_prompt_logprobs or 0
+            scores[index] = self._sampler.score(logits_TV, following, num_top)
+            if plan.draws[index]:
+                del self._scored[start.row]
+        return scores

@@ -3,7 +3,9 @@
 Commands are imperatives (`Submit`, `Abort`), events are nouns or past participles (`Tokens`,
 `Finished`). A request's events come in this order, and the last one comes exactly once::
 
-    Started  Tokens*  (Finished | Failed)          or, when it never starts:  Failed
+    Started  PromptLogprobs?  (Tokens | SampleFinished)*  (Finished | Failed)
+
+or, when it never starts, `Failed` alone.
 
 Events that concern the engine as a whole (`Loading`, `Ready`, `Stats`, `Crashed`, `Down`) travel under the
 empty request id. All times are `time.monotonic_ns()` of the one machine that both sides run on.
@@ -32,9 +34,17 @@ class Message(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=True):
 class SamplingParams(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """How tokens are drawn from the logits, and when a sequence ends.
 
-    `temperature` 0 is greedy. `top_k` 0 and `top_p` 1 switch the filters off; they apply in this
-    order: temperature, top-k, top-p. `seed` is always given: the service draws one if the
-    client did not, so that the engine holds no randomness of its own.
+    Logits are changed in this order: `allowed_token_ids` (none: all) and `banned_token_ids`,
+    `logit_bias`, stop ids before `min_tokens` output tokens, repetition penalty (prompt and output;
+    divides positive logits, multiplies negative ones), presence and frequency penalty (output
+    only), temperature. Of the distribution then stay the `top_k` heaviest (0: all), of these the
+    smallest set that has `top_p` (1: all), of these what weighs at least `min_p` times the
+    heaviest. `temperature` 0 is greedy. `seed` is always given: the service draws one if the client
+    did not, so that the engine holds no randomness of its own.
+
+    `num_logprobs` asks for the log-probability of each drawn token and of that many likeliest
+    ones, 0 to 20; `num_prompt_logprobs` for the same of the prompt's tokens. Both are of the
+    model's own distribution, before any change; None asks for nothing.
     """
 
     max_tokens: int
@@ -43,12 +53,25 @@ class SamplingParams(msgspec.Struct, frozen=True, array_like=True, gc=False):
     top_k: int
     seed: int
     stop_token_ids: tuple[int, ...] = ()
+    min_tokens: int = 0
+    min_p: float = 0.0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    repetition_penalty: float = 1.0
+    logit_bias: tuple[tuple[int, float], ...] = ()
+    allowed_token_ids: tuple[int, ...] = ()
+    banned_token_ids: tuple[int, ...] = ()
+    num_logprobs: int | None = None
+    num_prompt_logprobs: int | None = None
 
 
 class Submit(Message, frozen=True):
     """One request. `prompt` holds uint32 token ids (`pack_token_ids`).
 
-    Its wait in the queue counts from `arrived_ns`.
+    Its wait in the queue counts from `arrived_ns`. `num_samples` answers are drawn, which share
+    the prompt's blocks. The smaller `priority` is served first. What has not started at
+    `deadline_ns` (0: never) fails. Prefixes are shared within a tenant and a `cache_salt`.
+    `model` "" is the model that was loaded first.
     """
 
     request_id: str
@@ -57,6 +80,11 @@ class Submit(Message, frozen=True):
     arrived_ns: int
     tenant: str = "anonymous"
     traceparent: str = ""
+    num_samples: int = 1
+    priority: int = 0
+    deadline_ns: int = 0
+    cache_salt: str = ""
+    model: str = ""
 
     @property
     def prompt_token_ids(self) -> list[int]:
@@ -67,11 +95,13 @@ class Abort(Message, frozen=True):
     """Ends a request early: the client left, a stop string matched, its time is over.
 
     An abort follows its own `Submit` in the same ordered channel, so it can never overtake it.
-    An unknown or finished request id is nothing to complain about: the two have crossed.
+    An unknown or finished request id is nothing to complain about: the two have crossed. With
+    `sample` it ends that sample only, and the request if it was the last.
     """
 
     request_id: str
     reason: AbortReason
+    sample: int | None = None
 
 
 class Started(Message, frozen=True):
@@ -81,10 +111,37 @@ class Started(Message, frozen=True):
     num_cached_tokens: int
 
 
+class TokenLogprobs(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Natural log-probability of a token, and the likeliest tokens in its place with theirs."""
+
+    token_id: int
+    logprob: float
+    top_ids: tuple[int, ...] = ()
+    top_logprobs: tuple[float, ...] = ()
+
+
+class PromptLogprobs(Message, frozen=True):
+    """One entry for each token of the prompt; None for the first, which nothing precedes."""
+
+    logprobs: tuple[TokenLogprobs | None, ...]
+
+
 class Tokens(Message, frozen=True):
-    """The next output token ids of a request; a stop token's id counts but is never sent."""
+    """The next output token ids of a sample; a stop token's id counts but is never sent.
+
+    `logprobs` has an entry for each token if they were asked for.
+    """
 
     token_ids: tuple[int, ...]
+    sample: int = 0
+    logprobs: tuple[TokenLogprobs, ...] = ()
+
+
+class SampleFinished(Message, frozen=True):
+    """One of several samples is over while others go on; the last one's end is `Finished`."""
+
+    sample: int
+    reason: FinishReason
 
 
 class RequestTimings(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -103,7 +160,8 @@ class RequestTimings(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class Finished(Message, frozen=True):
-    """The request is over and its blocks are free."""
+    """The request is over and its blocks are free. `reason` is that of every sample whose end has
+    not been said before: of the only or the last one, or of all that an abort has ended."""
 
     reason: FinishReason
     num_prompt_tokens: int
@@ -180,7 +238,7 @@ class Crashed(Message, frozen=True):
 
 
 Command = Submit | Abort
-RequestEvent = Started | Tokens | Finished | Failed
+RequestEvent = Started | PromptLogprobs | Tokens | SampleFinished | Finished | Failed
 EngineEvent = Loading | Ready | Stats | Crashed | Down
 Event = RequestEvent | EngineEvent
 

@@ -1,95 +1,59 @@
-"""`Request`: one request inside the engine, and the table of its states.
-
-::
-
-            schedule               update
-    WAITING ────────▶ RUNNING ────────────▶ FINISHED
-       ▲                 │                     ▲
-       └─── preempt ─────┘                     │
-       └───────────────── abort ───────────────┘
-"""
+"""`Request`: what a client asked for, and the samples that answer it."""
 
 from __future__ import annotations
 
-from enum import Enum
 from typing import TYPE_CHECKING
 
-from engine.prefix_index import block_name
+from engine.prefix_index import salted_root
 from engine.protocol import RequestTimings
+from engine.sequence import Sequence
 
 if TYPE_CHECKING:
-    from engine.prefix_index import BlockName
-    from engine.protocol import SamplingParams, Submit
-
-
-class RequestState(Enum):
-    WAITING = "waiting"
-    RUNNING = "running"
-    FINISHED = "finished"
-
-
-TRANSITIONS: dict[RequestState, frozenset[RequestState]] = {
-    RequestState.WAITING: frozenset({RequestState.RUNNING, RequestState.FINISHED}),
-    RequestState.RUNNING: frozenset({RequestState.WAITING, RequestState.FINISHED}),
-    RequestState.FINISHED: frozenset(),
-}
-
-
-class IllegalTransition(Exception):
-    """A request was moved to a state that its present one does not lead to."""
+    from engine.protocol import Submit, TokenLogprobs
 
 
 class Request:
-    """Token ids, progress and memory of one request.
+    """One request and the facts that are told of it as a whole.
 
-    A step computes keys and values for tokens `num_computed_tokens .. num_tokens - 1`, as far
-    as the budget reaches. When all are computed, the next token is sampled and `num_tokens`
-    grows by one. Prefill, chunked prefill, decode and recomputation after a preemption are all
-    the same chase (the idea is vLLM's).
+    It has a sequence for each sample: the first from the beginning, the others from the moment at
+    which the prompt is computed and they fork from it. It is over when none is left.
     """
 
     __slots__ = (
-        "_root",
-        "block_names",
-        "block_table",
+        "deadline_ns",
         "first_token_ns",
         "is_announced",
         "last_token_ns",
-        "max_tokens",
         "num_cached_tokens",
-        "num_computed_tokens",
         "num_decode_steps",
-        "num_named_blocks",
+        "num_output_tokens",
         "num_preemptions",
         "num_prefill_chunks",
         "num_prompt_tokens",
-        "params",
+        "number",
         "prefill_start_ns",
-        "queued_ns",
+        "priority",
+        "prompt_logprobs",
         "queues",
         "request_id",
-        "state",
-        "token_ids",
-        "waits_for",
+        "sequences",
+        "tenant",
+        "unborn_samples",
     )
 
-    def __init__(self, submit: Submit, max_model_len: int, root: bytes = b"") -> None:
-        """`root` begins the names of its blocks: see `prefix_index`."""
+    def __init__(self, submit: Submit, number: int, max_model_len: int, model: str) -> None:
+        """`number` counts arrivals; `model` salts the prefix cache, with tenant and salt."""
+        token_ids = submit.prompt_token_ids
         self.request_id: str = submit.request_id
-        self.params: SamplingParams = submit.params
-        self.token_ids: list[int] = submit.prompt_token_ids
-        self.num_prompt_tokens = len(self.token_ids)
-        self.max_tokens = min(submit.params.max_tokens, max_model_len - self.num_prompt_tokens)
-        self.num_computed_tokens = 0
+        self.tenant: str = submit.tenant
+        self.priority: int = submit.priority
+        self.deadline_ns: int = submit.deadline_ns
+        self.number = number
+        self.num_prompt_tokens = len(token_ids)
         self.num_cached_tokens = 0
-        self.block_names: list[BlockName] = []
-        self.num_named_blocks = 0
-        self.waits_for = b""
-        self._root = root
-        self.block_table: list[int] = []
-        self.state = RequestState.WAITING
+        self.prompt_logprobs: list[TokenLogprobs] = []
         self.is_announced = False
-        self.queued_ns = submit.arrived_ns
+        self.num_output_tokens = 0
         self.queues: list[tuple[int, int]] = []
         self.prefill_start_ns = 0
         self.first_token_ns = 0
@@ -97,33 +61,20 @@ class Request:
         self.num_prefill_chunks = 0
         self.num_decode_steps = 0
         self.num_preemptions = 0
+        root = salted_root(model, submit.tenant, submit.cache_salt)
+        max_len = min(self.num_prompt_tokens + submit.params.max_tokens, max_model_len)
+        first = Sequence(self, 0, number, token_ids, submit.params, max_len, root)
+        first.queued_ns = submit.arrived_ns
+        self.sequences = [first]
+        """Those that have not ended."""
+        self.unborn_samples = list(range(1, submit.num_samples))
+        """Those that have not begun: they fork when the prompt is computed."""
 
     @property
-    def num_tokens(self) -> int:
-        return len(self.token_ids)
-
-    @property
-    def num_output_tokens(self) -> int:
-        return len(self.token_ids) - self.num_prompt_tokens
-
-    @property
-    def num_uncomputed_tokens(self) -> int:
-        return len(self.token_ids) - self.num_computed_tokens
-
-    def names_of_full_blocks(self, num_tokens: int, block_size: int) -> list[BlockName]:
-        """Names of the blocks that the first `num_tokens` tokens fill."""
-        names = self.block_names
-        for index in range(len(names), num_tokens // block_size):
-            parent = names[-1].digest if names else self._root
-            block = self.token_ids[index * block_size : (index + 1) * block_size]
-            names.append(block_name(parent, block))
-        return names[: num_tokens // block_size]
-
-    def move_to(self, state: RequestState) -> None:
-        """Change the state; IllegalTransition, and no change, if the table has no such way."""
-        if state not in TRANSITIONS[self.state]:
-            raise IllegalTransition(f"{self.request_id}: {self.state.name} to {state.name}")
-        self.state = state
+    def wants_prompt_logprobs(self) -> bool:
+        """They have been asked for and have not been given yet."""
+        params = self.sequences[0].params
+        return params.num_prompt_logprobs is not None and not self.is_announced
 
     def timings(self) -> RequestTimings:
         return RequestTimings(

@@ -1,54 +1,78 @@
-"""The plain data between scheduler and runner: what a step computes, and what it gave."""
+"""The plain data between scheduler and runner: what a step computes, and what it gave.
+
+A running sequence has a row, a place in the batch that is its own until it stops running. The
+runner keeps in arrays what belongs to a row, so a plan says what has changed and no more.
+"""
 
 from __future__ import annotations
 
 import msgspec
 
+from engine.protocol import SamplingParams, TokenLogprobs
 
-class ScheduledSequence(msgspec.Struct, frozen=True, gc=False):
-    """One sequence's share of a step.
 
-    The step computes `token_ids` (int, length >= 1), which lie at positions `start_position` and
-    following, into the blocks of `block_table`. `samples` says whether the last of them yields
-    a new token; sampling is keyed by `seed` and by the position of the token to be drawn, so
-    that neither the batch nor a preemption can change it.
+class RowStart(msgspec.Struct, frozen=True, gc=False):
+    """A sequence takes a row: it has just been admitted, once more after a preemption, or forked.
+
+    `token_ids` is all of it, prompt and output so far. `scores_prompt` asks for log-probabilities
+    of the prompt's tokens. Drawing is keyed by `params.seed`, `sample` and position.
     """
 
-    request_id: str
+    row: int
+    params: SamplingParams
+    sample: int
     token_ids: list[int]
-    start_position: int
-    block_table: list[int]
-    samples: bool
-    temperature: float
-    top_p: float
-    top_k: int
-    seed: int
+    num_prompt_tokens: int
+    scores_prompt: bool
 
-    @property
-    def end_position(self) -> int:
-        """The position after the last computed token: also that of a sampled one."""
-        return self.start_position + len(self.token_ids)
+
+class TableChange(msgspec.Struct, frozen=True, gc=False):
+    """From `index` on the block table of a row holds `blocks`, in one group of layers."""
+
+    group: int
+    row: int
+    index: int
+    blocks: list[int]
 
 
 class StepPlan(msgspec.Struct, frozen=True, gc=False):
-    """What one forward pass does, in the order of the packed row.
+    """What one forward pass does. Sequences lie one after the other in the packed row of tokens,
+    those that compute a single token first.
 
-    `dirty_blocks` may hold numbers that are not finite, from a request that has failed: they are
-    zeroed before anything else, for a masked slot weighs nothing, but 0 x NaN is still NaN.
+    The lists `rows`, `starts`, `counts` and `draws` have an entry for each sequence: its row, the
+    position of its first token here, how many tokens it computes, and whether the last of them
+    yields a new token. `token_ids` holds the tokens of all of them.
+
+    Before anything else `table_changes` are noted, blocks of `copies` (group, from, to) are read,
+    `dirty_blocks` (group, block) are zeroed, and the copies are written. Dirty ones may hold
+    numbers that are not finite, from a request that has failed: a masked slot weighs nothing, but
+    0 x NaN is still NaN.
     """
 
-    sequences: tuple[ScheduledSequence, ...]
-    dirty_blocks: tuple[int, ...] = ()
+    rows: list[int]
+    starts: list[int]
+    counts: list[int]
+    draws: list[bool]
+    token_ids: list[int]
+    row_starts: list[RowStart] = []
+    table_changes: list[TableChange] = []
+    copies: list[tuple[int, int, int]] = []
+    dirty_blocks: list[tuple[int, int]] = []
 
     @property
     def num_tokens(self) -> int:
-        return sum(len(sequence.token_ids) for sequence in self.sequences)
+        return len(self.token_ids)
 
 
 class StepResult(msgspec.Struct, frozen=True, gc=False):
-    """One entry for each sequence of the plan that `samples`, in order.
+    """`token_ids` has an entry for each sequence of the plan that draws, in order: a token id; or
+    None where the logits were not finite and nothing may be drawn from them.
 
-    A token id; or None where the logits were not finite and nothing may be drawn from them.
+    `logprobs` is empty, or has an entry for each of these: None where nobody asked.
+    `prompt_logprobs` maps the index of a sequence in the plan to those of the tokens that follow
+    the tokens it computed, as far as these are the prompt's.
     """
 
-    sampled: tuple[int | None, ...]
+    token_ids: list[int | None]
+    logprobs: list[TokenLogprobs | None] = []
+    prompt_logprobs: dict[int, list[TokenLogprobs]] = {}

@@ -1,7 +1,7 @@
 """`PagedSdpa`: the reference attention. Gathers each sequence's blocks, then uses torch's own.
 
 Sequences that compute one token (decode) go through together, padded to the longest; the others
-(prefill chunks) one by one. Shape legend: see `base`; B sequences, L cached tokens, G query heads
+(prefill chunks) one by one. Shape legend: see `base`; B sequences, L gathered tokens, G query heads
 a key head.
 """
 
@@ -13,62 +13,57 @@ import torch
 from torch.nn.functional import scaled_dot_product_attention
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Sequence
 
     from engine.kv_tensors import KVTensors
 
 
-class DecodeGroup:
-    """The leading rows of a step: one token for each of B sequences."""
+class GatheredRows:
+    """Rows of a step that attend together, in one group of layers: one token of each of B
+    sequences, or T tokens of one.
 
-    def __init__(self, blocks_BN: torch.Tensor, positions_B: torch.Tensor, block_size: int) -> None:
-        self.blocks_BN = blocks_BN
-        self.size = len(blocks_BN)
-        self._positions_B1 = positions_B[:, None]
-        self._keys_1L = torch.arange(blocks_BN.shape[1] * block_size, device=blocks_BN.device)[None]
-
-    def mask(self, window: int | None) -> torch.Tensor:
-        """[B, 1, 1, L] bool: which cached tokens each row sees."""
-        return _visible(self._positions_B1, self._keys_1L, window)[:, None, None]
-
-
-class PrefillChunk:
-    """Rows `start .. stop - 1` of a step: consecutive tokens of one sequence."""
-
-    def __init__(
-        self, rows: slice, blocks_1N: torch.Tensor, positions_T: torch.Tensor, end_position: int
-    ) -> None:
-        self.rows = rows
-        self.blocks_1N = blocks_1N
-        self.length = end_position
-        self._positions_T1 = positions_T[:, None]
-        self._keys_1L = torch.arange(end_position, device=blocks_1N.device)[None]
-
-    def mask(self, window: int | None) -> torch.Tensor:
-        """[1, 1, T, L] bool: causal from the sequence's start, within the window."""
-        return _visible(self._positions_T1, self._keys_1L, window)[None, None]
-
-
-def _visible(rows: torch.Tensor, keys: torch.Tensor, window: int | None) -> torch.Tensor:
-    visible = keys <= rows
-    return visible if window is None else visible & (keys > rows - window)
-
-
-class PagedSdpa:
-    """A `PagedAttention` for one step; masks are made once for each window that layers ask for."""
+    `blocks_BN` are the blocks that the rows see, from `firsts_B`, the position of the first token
+    in them; padding is masked, and is nobody's block, for another request's NaN would come
+    through a mask.
+    """
 
     def __init__(
         self,
-        cache: KVTensors,
-        slots_T: torch.Tensor,
-        decode: DecodeGroup | None,
-        chunks: list[PrefillChunk],
+        rows: slice,
+        blocks_BN: torch.Tensor,
+        firsts_B: torch.Tensor,
+        positions_BT: torch.Tensor,
+        window: int | None,
+        block_size: int,
     ) -> None:
+        self.rows = rows
+        self.blocks_BN = blocks_BN
+        length = blocks_BN.shape[1] * block_size
+        keys_B1L = (firsts_B[:, None] + torch.arange(length, device=blocks_BN.device))[:, None]
+        positions_BT1 = positions_BT[..., None]
+        visible = keys_B1L <= positions_BT1
+        if window is not None:
+            visible &= keys_B1L > positions_BT1 - window
+        self.mask_B1TL = visible[:, None]
+
+
+class GroupRows:
+    """A step as one group of layers sees it: where the new tokens go, and who attends to what."""
+
+    def __init__(
+        self, slots_T: torch.Tensor, decode: GatheredRows | None, chunks: Sequence[GatheredRows]
+    ) -> None:
+        self.slots_T = slots_T
+        self.decode = decode
+        self.chunks = chunks
+
+
+class PagedSdpa:
+    """A `PagedAttention` for one step."""
+
+    def __init__(self, cache: KVTensors, groups: Sequence[GroupRows]) -> None:
         self._cache = cache
-        self._slots_T = slots_T
-        self._decode = decode
-        self._chunks = chunks
-        self._masks: dict[tuple[int, int | None], torch.Tensor] = {}
+        self._groups = groups
 
     def attend(
         self,
@@ -82,38 +77,29 @@ class PagedSdpa:
         softcap: float | None,
         sinks_Hq: torch.Tensor | None,
     ) -> torch.Tensor:
+        """The window is already in the masks of the layer's group."""
+        step = self._groups[self._cache.group_of[layer]]
         k_TkvD, v_TkvDv = k_1HkvTD[0].transpose(0, 1), v_1HkvTDv[0].transpose(0, 1)
-        self._cache.store(layer, self._slots_T, k_TkvD, v_TkvDv)
+        self._cache.store(layer, step.slots_T, k_TkvD, v_TkvDv)
         num_kv_heads = k_1HkvTD.shape[1]
         q_kGTD = q_1HqTD.view(num_kv_heads, -1, *q_1HqTD.shape[2:])
         sinks_kG11 = None if sinks_Hq is None else sinks_Hq.view(num_kv_heads, -1, 1, 1)
         outputs: list[torch.Tensor] = []
-        if self._decode is not None:
+        if step.decode is not None:
             # The G query heads of a key head become its rows: no key is copied for them.
-            q_BkGD = q_kGTD[:, :, : self._decode.size].permute(2, 0, 1, 3)
-            k_BkLD, v_BkLD = self._cache.gather(layer, self._decode.blocks_BN)
-            mask = self._mask(-1, sliding_window, self._decode.mask)
+            q_BkGD = q_kGTD[:, :, step.decode.rows].permute(2, 0, 1, 3)
+            k_BkLD, v_BkLD = self._cache.gather(layer, step.decode.blocks_BN)
             sinks = None if sinks_kG11 is None else sinks_kG11[None, :, :, 0]
+            mask = step.decode.mask_B1TL
             out_BkGD = _attention(q_BkGD, k_BkLD, v_BkLD, mask, scaling, softcap, sinks)
             outputs.append(out_BkGD.flatten(1, 2))
-        for index, chunk in enumerate(self._chunks):
+        for chunk in step.chunks:
             q = q_kGTD[:, :, chunk.rows]
-            k_kLD, v_kLD = (
-                t[0, :, : chunk.length] for t in self._cache.gather(layer, chunk.blocks_1N)
-            )
-            k, v = (t[:, None].expand(-1, q.shape[1], -1, -1) for t in (k_kLD, v_kLD))
-            mask = self._mask(index, sliding_window, chunk.mask)
-            out_kGTD = _attention(q, k, v, mask, scaling, softcap, sinks_kG11)
+            k_1kLD, v_1kLD = self._cache.gather(layer, chunk.blocks_BN)
+            k, v = (t[0, :, None].expand(-1, q.shape[1], -1, -1) for t in (k_1kLD, v_1kLD))
+            out_kGTD = _attention(q, k, v, chunk.mask_B1TL, scaling, softcap, sinks_kG11)
             outputs.append(out_kGTD.flatten(0, 1).transpose(0, 1))
         return (outputs[0] if len(outputs) == 1 else torch.cat(outputs))[None]
-
-    def _mask(
-        self, group: int, window: int | None, make: Callable[[int | None], torch.Tensor]
-    ) -> torch.Tensor:
-        key = (group, window)
-        if key not in self._masks:
-            self._masks[key] = make(window)
-        return self._masks[key]
 
 
 def _attention(

@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
+
+from engine.attention.layers import LayerShape
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     import torch
-
-
-class LayerShape(NamedTuple):
-    """What one layer stores for a token."""
-
-    num_kv_heads: int
-    key_size: int
-    value_size: int
 
 
 class ShapeProbe:
@@ -40,12 +32,6 @@ class ShapeProbe:
             raise ValueError(f"two attention modules call themselves layer {layer}")
         _, num_kv_heads, _, key_size = k_1HkvTD.shape
         value_size = v_1HkvTDv.shape[-1]
-        self.layers[layer] = LayerShape(num_kv_heads, key_size, value_size)
+        self.layers[layer] = LayerShape(num_kv_heads, key_size, value_size, sliding_window)
         _, num_heads, num_tokens, _ = q_1HqTD.shape
         return q_1HqTD.new_zeros(1, num_tokens, num_heads, value_size)
-
-
-def bytes_per_token(layers: Mapping[int, LayerShape], dtype: torch.dtype) -> int:
-    """Bytes of cache that one token takes in all layers."""
-    elements = sum(s.num_kv_heads * (s.key_size + s.value_size) for s in layers.values())
-    return elements * dtype.itemsize

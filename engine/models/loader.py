@@ -8,7 +8,7 @@ a packed row of sequences would mix.
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import torch
 import transformers
@@ -16,8 +16,10 @@ from tqdm import tqdm
 from transformers import AutoModelForCausalLM
 from transformers.utils import logging as transformers_logging
 
-from engine.attention.probe import LayerShape, ShapeProbe, bytes_per_token
+from engine.attention.layers import group_layers
+from engine.attention.probe import ShapeProbe
 from engine.attention.seam import IMPLEMENTATION, SeamNotReached, register
+from engine.cache_size import CacheSize, GroupSize
 from engine.device import (
     cache_budget_bytes,
     choose_device,
@@ -29,22 +31,17 @@ from engine.errors import OutOfMemory, StartupError
 from engine.kv_tensors import KVTensors
 from engine.model_runner import ModelRunner
 from engine.protocol import Ready
+from engine.runner import LoadedModel
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from engine.attention.layers import LayerShape
     from engine.config import EngineConfig
     from engine.models.card import ModelCard
 
 
 logger = logging.getLogger(__name__)
-
-
-class LoadedModel(NamedTuple):
-    """A runner and what it runs on."""
-
-    runner: ModelRunner
-    ready: Ready
 
 
 def load(config: EngineConfig, progress: Callable[[float], None]) -> LoadedModel:
@@ -62,23 +59,37 @@ def load(config: EngineConfig, progress: Callable[[float], None]) -> LoadedModel
     dtype = choose_dtype(config.dtype, card.dtype, device, card.size_bytes)
     model = _load_weights(card, dtype, device, progress)
     layers = probe_layers(model, device)
-    num_blocks, max_model_len = _size_cache(config, bytes_per_token(layers, dtype), device)
-    cache = KVTensors(layers, num_blocks, config.cache.block_size, dtype, device)
+    groups = group_layers(layers, card.max_model_len)
+    sizes = [GroupSize(group.bytes_per_token(dtype), group.window) for group in groups]
+    counts, max_model_len = _size_cache(config, sizes, device)
+    block_size = config.cache.block_size
+    cache = KVTensors(groups, counts, block_size, dtype, device)
     ready = Ready(
         model=card.name,
         device=_describe(device),
         dtype=str(dtype).removeprefix("torch."),
-        num_blocks=num_blocks,
-        block_size=config.cache.block_size,
+        num_blocks=sum(counts),
+        block_size=block_size,
         max_model_len=max_model_len,
         max_batch_tokens=config.scheduler.max_batch_tokens,
         num_parameters=sum(p.numel() for p in model.parameters()),
         weight_bytes=sum(p.numel() * p.element_size() for p in model.parameters()),
-        kv_cache_bytes=num_blocks * config.cache.block_size * bytes_per_token(layers, dtype),
+        kv_cache_bytes=sum(
+            count * block_size * size.bytes_per_token
+            for count, size in zip(counts, sizes, strict=True)
+        ),
     )
-    runner = ModelRunner(model, cache, device)
+    runner = ModelRunner(
+        model,
+        cache,
+        device,
+        num_rows=config.scheduler.num_rows,
+        vocab_size=model.config.get_text_config().vocab_size,
+        max_model_len=max_model_len,
+    )
     runner.probe()
-    return LoadedModel(runner, ready)
+    windows = [group.window for group in groups]
+    return LoadedModel(runner, ready, list(zip(counts, windows, strict=True)))
 
 
 def _load_weights(
@@ -195,34 +206,40 @@ def probe_layers(model: Any, device: torch.device) -> dict[int, LayerShape]:
 
 
 def _size_cache(
-    config: EngineConfig, num_token_bytes: int, device: torch.device
-) -> tuple[int, int]:
-    """(number of blocks, context length in tokens), within the memory there is.
+    config: EngineConfig, groups: list[GroupSize], device: torch.device
+) -> tuple[list[int], int]:
+    """(number of blocks of each group, context length in tokens), within the memory there is.
 
     Raises:
         OutOfMemory: not even the context that was asked for fits.
     """
     block_size = config.cache.block_size
     context = min(config.max_model_len or config.card.max_model_len, config.card.max_model_len)
+    size = CacheSize(
+        groups,
+        block_size=block_size,
+        context=context,
+        max_step_tokens=config.scheduler.max_batch_tokens,
+    )
     num_blocks = config.cache.num_blocks
     if not num_blocks:
-        useful = config.scheduler.max_running * -(-context // block_size)
-        budget = cache_budget_bytes(device, context * num_token_bytes)
-        num_blocks = min(useful, budget // (num_token_bytes * block_size))
-    elif num_blocks * block_size * num_token_bytes > free_bytes(device):
+        useful = config.scheduler.max_running * size.context_blocks
+        context_bytes = size.bytes_of(size.context_blocks)
+        num_blocks = size.largest_within(cache_budget_bytes(device, context_bytes), useful)
+    elif size.bytes_of(num_blocks) > free_bytes(device):
         raise OutOfMemory(
-            f"--num-blocks {num_blocks} takes {num_blocks * block_size * num_token_bytes / 2**30:.1f} "
+            f"--num-blocks {num_blocks} takes {size.bytes_of(num_blocks) / 2**30:.1f} "
             f"GiB, more than the {free_bytes(device) / 2**30:.1f} GiB that are free. Lower it, or "
             "leave it out: then the cache is sized to the memory."
         )
-    if num_blocks * block_size >= context:
-        return num_blocks, context
+    if num_blocks >= size.context_blocks:
+        return size.blocks_of(num_blocks), context
     if config.max_model_len or num_blocks * block_size < 128:
         raise OutOfMemory(
             f"The KV cache has room for {num_blocks * block_size} tokens, less than one sequence "
             f"of {context}. Lower --max-model-len, or give more --num-blocks or memory."
         )
-    return num_blocks, num_blocks * block_size
+    return size.blocks_of(num_blocks), num_blocks * block_size
 
 
 def _describe(device: torch.device) -> str:

@@ -25,6 +25,7 @@ from engine.protocol import (
     Tokens,
     pack_token_ids,
 )
+from engine.runner import LoadedModel
 from tests.hash_runner import HashRunner, expected_tokens
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from engine.step import StepPlan, StepResult
 
 READY = Ready("m", "cpu", "float32", 32, 4, 128, 64, 0, 0, 0)
+GROUPS: list[tuple[int, int | None]] = [(READY.num_blocks, None)]
 
 
 @pytest.fixture
@@ -67,14 +69,18 @@ class GatedRunner(HashRunner):
 async def engine(
     runner: HashRunner | None = None,
     limits: SchedulerConfig | None = None,
-    load: Callable[[Callable[[float], None]], tuple[HashRunner, Ready]] | None = None,
+    load: Callable[[Callable[[float], None]], LoadedModel] | None = None,
 ) -> AsyncIterator[EngineClient]:
     limits = limits or SchedulerConfig()
     commands, inbox = anyio.create_memory_object_stream[bytes](math.inf)
     client = EngineClient(commands, limits)
     model = runner or GatedRunner()
     actor = EngineActor(
-        load or (lambda _: (model, READY)), limits, inbox, client.take_in, time.monotonic_ns
+        load or (lambda _: LoadedModel(model, READY, GROUPS)),
+        limits,
+        inbox,
+        client.take_in,
+        time.monotonic_ns,
     )
     with anyio.fail_after(20), commands, closing(client):
         async with anyio.create_task_group() as tasks:
@@ -233,10 +239,10 @@ async def test_stopping_waits_for_the_running_step_and_ends_every_request() -> N
 async def test_requests_sent_while_the_model_loads_are_answered_after_it() -> None:
     gate = threading.Event()
 
-    def load(progress: Callable[[float], None]) -> tuple[HashRunner, Ready]:
+    def load(progress: Callable[[float], None]) -> LoadedModel:
         progress(0.5)
         assert gate.wait(5)
-        return GatedRunner(), READY
+        return LoadedModel(GatedRunner(), READY, GROUPS)
 
     async with engine(load=load) as client:
         with pytest.raises(EngineLoading):
@@ -249,7 +255,7 @@ async def test_requests_sent_while_the_model_loads_are_answered_after_it() -> No
 
 
 async def test_a_model_that_cannot_load_says_why_to_everyone_who_waits() -> None:
-    def load(progress: Callable[[float], None]) -> tuple[HashRunner, Ready]:
+    def load(progress: Callable[[float], None]) -> LoadedModel:
         raise StartupError("no room")
 
     async with engine(load=load) as client:

