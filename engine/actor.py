@@ -1,10 +1,10 @@
-"""`EngineActor`: the single owner of scheduler, cache and model. One task, one device thread.
+"""`EngineActor`: the single owner of schedulers, caches and models. One task, one device thread.
 
 ::
 
-    commands ──▶ admit ──▶ execute ──▶ publish ──▶ deliver
-                  ▲  waits only if idle    │
-                  └────────────────────────┘
+    commands ──▶ admit ──▶ step ──▶ publish ──▶ deliver
+                  ▲  waits only if idle │
+                  └─────────────────────┘
 
 Every accepted request gets exactly one terminal event, whatever ends the actor: its own fault,
 a cancellation, or the end of the commands.
@@ -18,32 +18,51 @@ from contextvars import copy_context
 from typing import TYPE_CHECKING
 
 import anyio
+import msgspec
 from anyio.lowlevel import checkpoint_if_cancelled
 
-from engine.device import DeviceThread
-from engine.errors import ENGINE_ERROR, ENGINE_UNAVAILABLE, STARTUP_FAILED, StartupError
-from engine.kv_cache import CacheGroup, KVCache
+from engine.config import EngineConfig
+from engine.device import DeviceThread, release_memory
+from engine.errors import (
+    ENGINE_ERROR,
+    ENGINE_UNAVAILABLE,
+    MODEL_NOT_LOADED,
+    STARTUP_FAILED,
+    OutOfMemory,
+    StartupError,
+)
+from engine.model_engine import ModelEngine
 from engine.protocol import (
     ENGINE,
     Abort,
+    AbortReason,
     Down,
     EngineEvent,
+    Failed,
     Frame,
+    LoadFailed,
     Loading,
+    LoadModel,
     Stats,
     Submit,
+    Unloaded,
+    UnloadModel,
     decode_command,
     encode,
 )
-from engine.scheduler import Addressed, Scheduler
+from engine.total_stats import TotalStats
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from anyio.abc import TaskGroup
     from anyio.streams.memory import MemoryObjectReceiveStream
 
-    from engine.config import SchedulerConfig
-    from engine.runner import LoadedModel, Runner
+    from engine.device import Device
+    from engine.runner import LoadedModel
+    from engine.scheduler import Addressed
+
+    Load = Callable[[EngineConfig, Callable[[float], None]], LoadedModel]
 
 logger = logging.getLogger(__name__)
 
@@ -52,41 +71,46 @@ _STOPPED = Down(ENGINE_UNAVAILABLE, "The engine has been stopped.")
 
 
 class EngineActor:
-    """Loads a model, then runs steps while there are requests."""
+    """Loads a model, then runs steps while there are requests; loads and unloads others."""
 
     def __init__(
         self,
-        load: Callable[[Callable[[float], None]], LoadedModel],
-        config: SchedulerConfig,
+        load: Load,
+        config: EngineConfig,
         commands: MemoryObjectReceiveStream[bytes],
         deliver: Callable[[Frame], None],
         clock: Callable[[], int],
+        make_device: Callable[[], Device] = DeviceThread,
     ) -> None:
-        """`load(progress)` runs on the device thread; `clock` gives monotonic ns. `deliver` takes
-        a frame away at once: it neither waits nor fails."""
+        """`load(config, progress)` runs on a device thread; `clock` gives monotonic ns. `deliver`
+        takes a frame away at once: it neither waits nor fails."""
         self._load = load
         self._config = config
         self._commands = commands
         self._deliver = deliver
         self._clock = clock
-        self._step_started_ns = 0
-        self._scheduler: Scheduler | None = None
+        self._make_device = make_device
+        self._models: dict[str, ModelEngine] = {}
+        self._loading: dict[str, bool] = {}
+        """Models on their way, and whether they are still wanted."""
+        self._one_load = anyio.Lock()
+        self._totals = TotalStats()
 
     async def run(self) -> None:
         """Until cancelled, until the commands end, or until the engine breaks."""
         down = _STOPPED
-        with self._commands, DeviceThread() as device:
+        with self._commands, self._make_device() as device, self._make_device() as loader:
             try:
                 async with anyio.create_task_group() as tasks:
                     tasks.start_soon(self._beat)
-                    down = await self._serve_until_end(device)
+                    down = await self._serve_until_end(device, loader, tasks)
                     tasks.cancel_scope.cancel()
             finally:
                 self._say(down)
 
-    async def _serve_until_end(self, device: DeviceThread) -> Down:
+    async def _serve_until_end(self, device: Device, loader: Device, tasks: TaskGroup) -> Down:
         try:
-            await self._serve(device)
+            await self._serve(device, loader, tasks)
         except anyio.EndOfStream:
             pass
         except StartupError as error:
@@ -102,40 +126,46 @@ class EngineActor:
             self._say(self._stats())
             await anyio.sleep(_BEAT_S)
 
-    async def _serve(self, device: DeviceThread) -> None:
-        progress = self._progress()
-        loaded = await device.run(lambda: self._load(progress))
-        runner, ready = loaded.runner, loaded.ready
-        scheduler = self._scheduler = Scheduler(
-            KVCache(
-                [CacheGroup(count, ready.block_size, window) for count, window in loaded.groups],
-                max_step_tokens=ready.max_batch_tokens,
-            ),
-            self._config,
-            max_model_len=ready.max_model_len,
-            model=ready.model,
-        )
-        self._say(ready)
+    async def _serve(self, device: Device, loader: Device, tasks: TaskGroup) -> None:
+        await self._open_model(self._config, device, device)
         try:
             while True:
                 await checkpoint_if_cancelled()  # a busy loop has no other place to notice
-                events = await self._admit(scheduler)
-                events += await self._execute(scheduler, runner, device)
-                self._publish(events)
+                await self._step(await self._admit(device, loader, tasks))
         finally:
             text = "The engine stopped before the answer's end."
-            self._publish(scheduler.fail(scheduler.request_ids, ENGINE_UNAVAILABLE, text))
+            for model in self._models.values():
+                self._publish(model.fail_all(ENGINE_UNAVAILABLE, text))
 
-    async def _admit(self, scheduler: Scheduler) -> list[Addressed]:
+    @property
+    def _has_work(self) -> bool:
+        return any(model.scheduler.has_work for model in self._models.values())
+
+    async def _step(self, events: list[Addressed]) -> None:
+        """A step of each model that has work; `events` go out with the first."""
+        for model in list(self._models.values()):
+            if model.scheduler.has_work:
+                events += await model.step()
+                self._publish(events)
+                events = []
+        if events:
+            self._publish(events)
+
+    async def _admit(self, device: Device, loader: Device, tasks: TaskGroup) -> list[Addressed]:
         """Take in all commands that have come; wait for one only if there is nothing to do."""
-        events = scheduler.expire(self._clock())
-        raw = self._receive_nowait() if scheduler.has_work else await self._commands.receive()
+        events: list[Addressed] = []
+        raw = self._receive_nowait() if self._has_work else await self._commands.receive()
         while raw is not None:
             match decode_command(raw):
                 case Submit() as submit:
-                    events += scheduler.submit(submit, self._clock())
+                    events += self._submit(submit)
                 case Abort(request_id, reason, sample):
-                    events += scheduler.abort(request_id, reason, sample)
+                    events += self._abort(request_id, reason, sample)
+                case LoadModel(_, config):
+                    wanted = msgspec.msgpack.decode(config, type=EngineConfig)
+                    self._begin_load(wanted, device, loader, tasks)
+                case UnloadModel(name):
+                    await self._unload(name, device)
             raw = self._receive_nowait()
         return events
 
@@ -145,25 +175,78 @@ class EngineActor:
         except anyio.WouldBlock:
             return None
 
-    async def _execute(
-        self, scheduler: Scheduler, runner: Runner, device: DeviceThread
-    ) -> list[Addressed]:
-        """One step. If it fails its requests fail and the others go on, unless the device itself
-        is broken: that is the engine's end."""
-        plan = scheduler.schedule(self._clock())
-        if not plan.rows:
-            return []
-        self._step_started_ns = self._clock()
+    def _submit(self, submit: Submit) -> list[Addressed]:
+        model = self._models.get(submit.model or self._config.card.name)
+        if model is None:
+            self._totals.note_refusal()
+            failed = Failed(MODEL_NOT_LOADED, "The model is not loaded.")
+            return [(submit.request_id, failed)]
+        return model.scheduler.submit(submit, self._clock())
+
+    def _abort(self, request_id: str, reason: AbortReason, sample: int | None) -> list[Addressed]:
+        models = self._models.values()
+        return [e for m in models for e in m.scheduler.abort(request_id, reason, sample)]
+
+    def _begin_load(
+        self, config: EngineConfig, device: Device, loader: Device, tasks: TaskGroup
+    ) -> None:
+        name = config.card.name
+        if name in self._models:
+            self._say(self._models[name].ready)
+        elif name in self._loading:
+            self._loading[name] = True
+        else:
+            self._loading[name] = True
+            tasks.start_soon(self._load_beside, config, device, loader)
+
+    async def _load_beside(self, config: EngineConfig, device: Device, loader: Device) -> None:
+        """Load one more model on a thread of its own, so that the steps of the others go on."""
+        name = config.card.name
         try:
-            result = await device.run(lambda: runner.execute(plan))
+            await self._open_model(config, device, loader)
+        except StartupError as error:
+            self._say(LoadFailed(name, str(error)))
         except Exception:
-            logger.exception("a step of %d sequences failed", len(plan.rows))
-            await device.run(runner.probe)
-            text = "The model failed while computing this answer."
-            return scheduler.fail_step(plan, ENGINE_ERROR, text)
-        finally:
-            self._step_started_ns = 0
-        return scheduler.update(plan, result, self._clock())
+            logger.exception("loading %s failed", name)
+            self._say(LoadFailed(name, f"{name} cannot be loaded; see the server's log."))
+        if not self._loading.pop(name):
+            await self._unload(name, device)
+
+    async def _open_model(self, config: EngineConfig, device: Device, loader: Device) -> None:
+        """Raises StartupError: it cannot be loaded, or is more than the memory that is left."""
+        name = config.card.name
+        progress = self._progress(name)
+        async with self._one_load:  # the next one sees what this one has taken
+            config = self._within_budget(config)
+            loaded = await loader.run(lambda: self._load(config, progress))
+            self._models[name] = ModelEngine(loaded, config.scheduler, device, self._clock)
+        self._say(loaded.ready)
+
+    def _within_budget(self, config: EngineConfig) -> EngineConfig:
+        """Told of as much memory as the loaded models leave."""
+        if not self._config.memory_bytes:
+            return config
+        held = [m.ready.weight_bytes + m.ready.kv_cache_bytes for m in self._models.values()]
+        left = self._config.memory_bytes - sum(held)
+        if left <= 0:
+            raise OutOfMemory(
+                f"{', '.join(self._models)} take all of the {self._config.memory_bytes / 2**30:.1f} "
+                f"GiB that models may take: unload one of them before {config.card.name}."
+            )
+        return msgspec.structs.replace(config, memory_bytes=left)
+
+    async def _unload(self, name: str, device: Device) -> None:
+        if name in self._loading:
+            self._loading[name] = False  # it goes as soon as it has come
+            return
+        model = self._models.pop(name, None)
+        if model is not None:
+            text = "The model was unloaded before the answer's end."
+            self._publish(model.fail_all(MODEL_NOT_LOADED, text))
+            self._totals.note_end(model.scheduler.stats(0))
+            del model
+            await device.run(release_memory)
+        self._say(Unloaded(name))
 
     def _publish(self, events: Sequence[Addressed]) -> None:
         """One frame with every event and the numbers as they are now."""
@@ -172,18 +255,18 @@ class EngineActor:
         self._deliver(frame)
 
     def _stats(self) -> Stats:
-        if self._scheduler is None:
-            return Stats()
-        return self._scheduler.stats(self._step_started_ns)
+        return self._totals.with_running(
+            [model.scheduler.stats(model.step_started_ns) for model in self._models.values()]
+        )
 
     def _say(self, event: EngineEvent) -> None:
         self._deliver([(ENGINE, encode(event))])
 
-    def _progress(self) -> Callable[[float], None]:
+    def _progress(self, model: str) -> Callable[[float], None]:
         """For the device thread: frames are delivered in the event loop, in a task's context."""
         loop, context = asyncio.get_running_loop(), copy_context()
 
         def report(fraction: float) -> None:
-            loop.call_soon_threadsafe(self._say, Loading(fraction), context=context)
+            loop.call_soon_threadsafe(self._say, Loading(fraction, model), context=context)
 
         return report

@@ -63,7 +63,7 @@ class CacheSize:
             for count, group in zip(counts, self._groups, strict=True)
         )
 
-    def largest_within(self, num_bytes: int, most: int) -> int:
+    def largest_within(self, num_bytes: float, most: int) -> int:
         """The most blocks of the widest group, up to `most`, whose memory is within `num_bytes`."""
         low, high = 0, most
         while low < high:

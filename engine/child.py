@@ -52,8 +52,8 @@ async def _serve(descriptor: int) -> None:
         configure_logging(config.log_level, json=config.log_format == "json")
         commands, inbox = anyio.create_memory_object_stream[bytes](math.inf)
         actor = EngineActor(
-            partial(load, config),
-            config.scheduler,
+            load,
+            config,
             inbox,
             partial(_deliver, wire),
             time.monotonic_ns,

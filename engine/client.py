@@ -12,6 +12,7 @@ from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, cast
 
 import anyio
+import msgspec
 
 from engine.errors import (
     ENGINE_UNAVAILABLE,
@@ -30,11 +31,15 @@ from engine.protocol import (
     Failed,
     Finished,
     Frame,
+    LoadFailed,
     Loading,
+    LoadModel,
     Ready,
     RequestEvent,
     Stats,
     Submit,
+    Unloaded,
+    UnloadModel,
     decode_event,
     encode,
 )
@@ -44,7 +49,7 @@ if TYPE_CHECKING:
 
     from anyio.streams.memory import MemoryObjectSendStream
 
-    from engine.config import SchedulerConfig
+    from engine.config import EngineConfig, SchedulerConfig
 
 
 MAX_SILENCE_S = 5.0
@@ -107,6 +112,10 @@ class EngineClient:
     ) -> None:
         self.stats = Stats()
         self.ready: Ready | None = None
+        """Of the model that was loaded first."""
+        self.models: dict[str, Ready] = {}
+        self.load_failures: dict[str, str] = {}
+        """Why models could not be loaded that were asked for last."""
         self.down: Down | None = None
         self.crash: Crashed | None = None
         self.num_crashes = 0
@@ -120,6 +129,7 @@ class EngineClient:
         self._num_prompt_tokens = 0
         self._settled = anyio.Event()
         self._stopped = anyio.Event()
+        self._changed = anyio.Event()
 
     @property
     def num_in_flight(self) -> int:
@@ -190,10 +200,40 @@ class EngineClient:
                 if not conversation.is_over:
                     self.abort(submit.request_id, "abort")
 
-    def abort(self, request_id: str, reason: AbortReason) -> None:
-        """Ask the engine to end a request; harmless if it is over."""
+    def abort(self, request_id: str, reason: AbortReason, sample: int | None = None) -> None:
+        """Ask the engine to end a request, or a sample of it; harmless if it is over."""
         if self.down is None:
-            self._send(Abort(request_id, reason))
+            self._send(Abort(request_id, reason, sample))
+
+    async def load_model(self, config: EngineConfig) -> Ready:
+        """Load one more model beside those that are there, and wait until it is.
+
+        Raises:
+            StartupError: it cannot be loaded; the text says why and what to do.
+            EngineUnavailable: the engine died or was stopped meanwhile.
+        """
+        name = config.card.name
+        self._check_alive()
+        self.load_failures.pop(name, None)
+        self._send(LoadModel(name, msgspec.msgpack.encode(config)))
+        while name not in self.models:
+            await self._changed.wait()
+            self._check_alive()
+            if name in self.load_failures:
+                raise StartupError(self.load_failures[name])
+        return self.models[name]
+
+    async def unload_model(self, name: str) -> None:
+        """End a model's requests and wait until its memory is free; nothing if it is not there.
+
+        Raises:
+            EngineUnavailable: the engine died or was stopped meanwhile.
+        """
+        self._check_alive()
+        self._send(UnloadModel(name))
+        while name in self.models:
+            await self._changed.wait()
+            self._check_alive()
 
     def _admit(self, num_tokens: int) -> None:
         limits = self._limits
@@ -242,11 +282,19 @@ class EngineClient:
         match decode_event(raw):
             case Stats() as stats:
                 self.stats = stats
-            case Loading(fraction):
+            case Loading(fraction, _):
                 self.load_fraction = fraction
             case Ready() as ready:
-                self.ready, self.crash = ready, None
+                self.ready, self.crash = self.ready or ready, None
+                self.models[ready.model] = ready
+                self._note_change()
                 self._settled.set()
+            case LoadFailed(model, message):
+                self.load_failures[model] = message
+                self._note_change()
+            case Unloaded(model):
+                self.models.pop(model, None)
+                self._note_change()
             case Crashed() as crash:
                 self._note_crash(crash)
             case Down() as down:
@@ -254,9 +302,14 @@ class EngineClient:
             case _:
                 raise StartupError("The engine sent a request's event under no request's id.")
 
+    def _note_change(self) -> None:
+        self._changed.set()
+        self._changed = anyio.Event()
+
     def _note_down(self, down: Down) -> None:
         """A request whose end was never said hears it from here."""
         self.down = self.down or down
+        self._note_change()
         self._fail_all(ENGINE_UNAVAILABLE, _ENDED)
         self._settled.set()
         self._stopped.set()
@@ -265,6 +318,8 @@ class EngineClient:
         """Whatever was on its way fails. Its `Submit` may still lie in the channel, for the next
         process to find: the abort behind it sees to that."""
         self.ready, self.crash, self.stats = None, crash, Stats()
+        self.models.clear()
+        self._note_change()
         self.num_crashes += 1
         self.load_fraction = 0.0
         self.give_up(ENGINE_UNAVAILABLE, _ENDED)

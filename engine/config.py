@@ -55,16 +55,18 @@ class WatchdogConfig(msgspec.Struct, frozen=True):
 
 
 class EngineConfig(msgspec.Struct, frozen=True):
-    """Everything the actor needs to load one model and run it.
+    """Everything the actor needs to load a model and run it.
 
     `device` is "auto", "cpu" or "cuda[:N]"; `dtype` is "auto", "float32", "bfloat16" or
-    "float16". `max_model_len` 0 takes the model's own context.
+    "float16". `max_model_len` 0 takes the model's own context. `memory_bytes` bounds weights and
+    caches of all models together; 0 leaves it to what the device has.
     """
 
     card: ModelCard
     device: str = "auto"
     dtype: str = "auto"
     max_model_len: int = 0
+    memory_bytes: int = 0
     num_threads: int = 0
     cache: CacheConfig = CacheConfig()
     scheduler: SchedulerConfig = SchedulerConfig()

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
+import gc
 import os
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import anyio
 import torch
@@ -16,6 +19,7 @@ from engine.errors import StartupError
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
+    from typing import Self
 
 Result = TypeVar("Result")
 
@@ -25,6 +29,23 @@ _SMALL_MODEL_BYTES = 1 << 26
 
 _MODEST_CACHE_BYTES = 1 << 28
 """On a CPU the cache is main memory that others want too: a modest default, a setting for more."""
+
+
+class Device(Protocol):
+    """Where the actor's blocking work is done."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None: ...
+
+    async def run(self, work: Callable[[], Result]) -> Result:
+        """The result of `work()`, which runs to its end whatever becomes of the caller."""
+        ...
 
 
 class DeviceThread:
@@ -37,7 +58,7 @@ class DeviceThread:
     def __init__(self) -> None:
         self._executor = ThreadPoolExecutor(1, "engine-device")
 
-    def __enter__(self) -> DeviceThread:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -137,6 +158,15 @@ def free_bytes(device: torch.device) -> int:
             if line.startswith("MemAvailable:"):
                 return int(line.split()[1]) * 1024
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+
+
+def release_memory() -> None:
+    """Give back to the machine what a model has left behind, after the last reference to it."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    with suppress(OSError, AttributeError):  # glibc keeps freed memory for itself unless asked
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def set_num_threads(count: int, num_weight_bytes: int) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 from contextlib import asynccontextmanager, closing
-from functools import partial
 from typing import TYPE_CHECKING
 
 import anyio
@@ -39,9 +38,7 @@ async def open_inline(config: EngineConfig) -> AsyncIterator[EngineClient]:
     actor_type, load = await anyio.to_thread.run_sync(_import_torch_side)
     command_send, command_receive = anyio.create_memory_object_stream[bytes](math.inf)
     client = EngineClient(command_send, config.scheduler)
-    actor = actor_type(
-        partial(load, config), config.scheduler, command_receive, client.take_in, time.monotonic_ns
-    )
+    actor = actor_type(load, config, command_receive, client.take_in, time.monotonic_ns)
     with command_send, closing(client):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(actor.run, name="engine actor")

@@ -7,8 +7,8 @@ Commands are imperatives (`Submit`, `Abort`), events are nouns or past participl
 
 or, when it never starts, `Failed` alone.
 
-Events that concern the engine as a whole (`Loading`, `Ready`, `Stats`, `Crashed`, `Down`) travel under the
-empty request id. All times are `time.monotonic_ns()` of the one machine that both sides run on.
+Events that concern the engine as a whole (`Loading`, `Ready`, `LoadFailed`, `Unloaded`, `Stats`,
+`Crashed`, `Down`) travel under the empty request id. All times are `time.monotonic_ns()` of the one machine that both sides run on.
 
 This module imports msgspec and nothing else, so that either side of a process border can.
 """
@@ -104,6 +104,22 @@ class Abort(Message, frozen=True):
     sample: int | None = None
 
 
+class LoadModel(Message, frozen=True):
+    """Load another model beside those that are there; `config` is an encoded `EngineConfig`. Ends
+    with `Ready` or `LoadFailed` of this model, and disturbs no other. A model that is there is
+    `Ready` at once."""
+
+    model: str
+    config: bytes
+
+
+class UnloadModel(Message, frozen=True):
+    """End what a model's requests are doing, and give its memory back. Ends with `Unloaded`, also
+    if there is no such model."""
+
+    model: str
+
+
 class Started(Message, frozen=True):
     """The prompt is computed and the first token exists: HTTP may commit to a status line."""
 
@@ -185,10 +201,24 @@ class Loading(Message, frozen=True):
     """Weights are on their way; `fraction` runs from 0 to 1."""
 
     fraction: float
+    model: str = ""
+
+
+class LoadFailed(Message, frozen=True):
+    """A model cannot be loaded; `message` says why and what to do. The others go on."""
+
+    model: str
+    message: str
+
+
+class Unloaded(Message, frozen=True):
+    """A model is gone, its requests have failed, and its memory is free."""
+
+    model: str
 
 
 class Ready(Message, frozen=True):
-    """The engine takes requests; what it runs on, for the banner and for limits."""
+    """A model takes requests; what it runs on, for the banner and for limits."""
 
     model: str
     device: str
@@ -237,9 +267,9 @@ class Crashed(Message, frozen=True):
     message: str
 
 
-Command = Submit | Abort
+Command = Submit | Abort | LoadModel | UnloadModel
 RequestEvent = Started | PromptLogprobs | Tokens | SampleFinished | Finished | Failed
-EngineEvent = Loading | Ready | Stats | Crashed | Down
+EngineEvent = Loading | Ready | LoadFailed | Unloaded | Stats | Crashed | Down
 Event = RequestEvent | EngineEvent
 
 Frame = list[tuple[str, bytes]]

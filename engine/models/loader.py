@@ -8,6 +8,7 @@ a packed row of sequences would mix.
 from __future__ import annotations
 
 import logging
+import math
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -61,7 +62,9 @@ def load(config: EngineConfig, progress: Callable[[float], None]) -> LoadedModel
     layers = probe_layers(model, device)
     groups = group_layers(layers, card.max_model_len)
     sizes = [GroupSize(group.bytes_per_token(dtype), group.window) for group in groups]
-    counts, max_model_len = _size_cache(config, sizes, device)
+    weight_bytes = sum(p.numel() * p.element_size() for p in model.parameters())
+    allowed_bytes = config.memory_bytes - weight_bytes if config.memory_bytes else math.inf
+    counts, max_model_len = _size_cache(config, sizes, allowed_bytes, device)
     block_size = config.cache.block_size
     cache = KVTensors(groups, counts, block_size, dtype, device)
     ready = Ready(
@@ -73,7 +76,7 @@ def load(config: EngineConfig, progress: Callable[[float], None]) -> LoadedModel
         max_model_len=max_model_len,
         max_batch_tokens=config.scheduler.max_batch_tokens,
         num_parameters=sum(p.numel() for p in model.parameters()),
-        weight_bytes=sum(p.numel() * p.element_size() for p in model.parameters()),
+        weight_bytes=weight_bytes,
         kv_cache_bytes=sum(
             count * block_size * size.bytes_per_token
             for count, size in zip(counts, sizes, strict=True)
@@ -206,7 +209,7 @@ def probe_layers(model: Any, device: torch.device) -> dict[int, LayerShape]:
 
 
 def _size_cache(
-    config: EngineConfig, groups: list[GroupSize], device: torch.device
+    config: EngineConfig, groups: list[GroupSize], allowed_bytes: float, device: torch.device
 ) -> tuple[list[int], int]:
     """(number of blocks of each group, context length in tokens), within the memory there is.
 
@@ -225,11 +228,12 @@ def _size_cache(
     if not num_blocks:
         useful = config.scheduler.max_running * size.context_blocks
         context_bytes = size.bytes_of(size.context_blocks)
-        num_blocks = size.largest_within(cache_budget_bytes(device, context_bytes), useful)
-    elif size.bytes_of(num_blocks) > free_bytes(device):
+        budget = min(cache_budget_bytes(device, context_bytes), allowed_bytes)
+        num_blocks = size.largest_within(budget, useful)
+    elif size.bytes_of(num_blocks) > min(free_bytes(device), allowed_bytes):
         raise OutOfMemory(
             f"--num-blocks {num_blocks} takes {size.bytes_of(num_blocks) / 2**30:.1f} "
-            f"GiB, more than the {free_bytes(device) / 2**30:.1f} GiB that are free. Lower it, or "
+            f"GiB, more than there is room for. Lower it, or "
             "leave it out: then the cache is sized to the memory."
         )
     if num_blocks >= size.context_blocks:

@@ -5,16 +5,19 @@ from __future__ import annotations
 import math
 import threading
 import time
+import weakref
 from contextlib import asynccontextmanager, closing
 from typing import TYPE_CHECKING
 
 import anyio
+import msgspec
 import pytest
 
 from engine.actor import EngineActor
 from engine.client import Conversation, EngineClient
-from engine.config import SchedulerConfig
+from engine.config import EngineConfig, SchedulerConfig
 from engine.errors import EngineLoading, EngineOverloaded, EngineUnavailable, StartupError
+from engine.models.card import ModelCard
 from engine.protocol import (
     Failed,
     Finished,
@@ -31,6 +34,7 @@ from tests.hash_runner import HashRunner, expected_tokens
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
+    from engine.actor import Load
     from engine.step import StepPlan, StepResult
 
 READY = Ready("m", "cpu", "float32", 32, 4, 128, 64, 0, 0, 0)
@@ -65,19 +69,27 @@ class GatedRunner(HashRunner):
             raise RuntimeError("broken")
 
 
+def config_of(
+    name: str, limits: SchedulerConfig | None = None, memory_bytes: int = 0
+) -> EngineConfig:
+    card = ModelCard(name, "", "", "", 128, 7, (), None, "float32", 0, 0, {})
+    return EngineConfig(card, scheduler=limits or SchedulerConfig(), memory_bytes=memory_bytes)
+
+
 @asynccontextmanager
 async def engine(
     runner: HashRunner | None = None,
     limits: SchedulerConfig | None = None,
-    load: Callable[[Callable[[float], None]], LoadedModel] | None = None,
+    load: Load | None = None,
+    memory_bytes: int = 0,
 ) -> AsyncIterator[EngineClient]:
     limits = limits or SchedulerConfig()
     commands, inbox = anyio.create_memory_object_stream[bytes](math.inf)
     client = EngineClient(commands, limits)
     model = runner or GatedRunner()
     actor = EngineActor(
-        load or (lambda _: LoadedModel(model, READY, GROUPS)),
-        limits,
+        load or (lambda *_: LoadedModel(model, READY, GROUPS)),
+        config_of("m", limits, memory_bytes),
         inbox,
         client.take_in,
         time.monotonic_ns,
@@ -89,9 +101,10 @@ async def engine(
             tasks.cancel_scope.cancel()
 
 
-def submit(request_id: str, prompt: list[int], max_tokens: int = 4) -> Submit:
+def submit(request_id: str, prompt: list[int], max_tokens: int = 4, model: str = "") -> Submit:
     params = SamplingParams(max_tokens, temperature=0, top_p=1, top_k=0, seed=0)
-    return Submit(request_id, pack_token_ids(prompt), params, time.monotonic_ns())
+    arrived_ns = time.monotonic_ns()
+    return Submit(request_id, pack_token_ids(prompt), params, arrived_ns, model=model)
 
 
 async def all_events(conversation: Conversation) -> list[RequestEvent]:
@@ -239,7 +252,7 @@ async def test_stopping_waits_for_the_running_step_and_ends_every_request() -> N
 async def test_requests_sent_while_the_model_loads_are_answered_after_it() -> None:
     gate = threading.Event()
 
-    def load(progress: Callable[[float], None]) -> LoadedModel:
+    def load(_: EngineConfig, progress: Callable[[float], None]) -> LoadedModel:
         progress(0.5)
         assert gate.wait(5)
         return LoadedModel(GatedRunner(), READY, GROUPS)
@@ -255,7 +268,7 @@ async def test_requests_sent_while_the_model_loads_are_answered_after_it() -> No
 
 
 async def test_a_model_that_cannot_load_says_why_to_everyone_who_waits() -> None:
-    def load(progress: Callable[[float], None]) -> LoadedModel:
+    def load(_: EngineConfig, progress: Callable[[float], None]) -> LoadedModel:
         raise StartupError("no room")
 
     async with engine(load=load) as client:
@@ -278,3 +291,113 @@ async def test_two_hundred_clients_that_vanish_leave_nothing_in_use() -> None:
         await settle(client)
         assert client.num_in_flight == 0
         assert client.stats.num_blocks_used == 0
+
+
+class Shelf:
+    """Models by name, as a loader: each has a runner of its own, and `broken` cannot be loaded."""
+
+    def __init__(self) -> None:
+        self.runners: dict[str, GatedRunner] = {}
+        self.gate = threading.Event()
+        self.gate.set()
+        self.memory_bytes: dict[str, int] = {}
+
+    def __call__(self, config: EngineConfig, progress: Callable[[float], None]) -> LoadedModel:
+        name = config.card.name
+        if name != "m":
+            assert self.gate.wait(5)
+        progress(0.5)
+        if name == "broken":
+            raise StartupError("broken is not whole")
+        self.memory_bytes[name] = config.memory_bytes
+        self.runners[name] = GatedRunner()
+        ready = msgspec.structs.replace(READY, model=name, weight_bytes=70, kv_cache_bytes=30)
+        return LoadedModel(self.runners[name], ready, GROUPS)
+
+
+async def test_a_second_model_answers_beside_the_first() -> None:
+    async with engine(load=Shelf()) as client:
+        await client.load_model(config_of("other"))
+        answers: dict[str, list[int]] = {}
+
+        async def ask(model: str) -> None:
+            answers[model] = tokens_of(await answer(client, submit(model, [5], 6, model)))
+
+        async with anyio.create_task_group() as tasks:
+            for model in ("m", "other"):
+                tasks.start_soon(ask, model)
+        assert answers == dict.fromkeys(("m", "other"), expected_tokens([5], 6))
+        assert client.stats.finishes == {"length": 2}
+
+
+async def test_a_model_loads_while_another_answers() -> None:
+    shelf = Shelf()
+    async with engine(load=shelf) as client:
+        shelf.gate.clear()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(client.load_model, config_of("slow"))
+            await answer(client, submit("meanwhile", [1]))
+            assert "slow" not in client.models
+            shelf.gate.set()
+        assert "slow" in client.models
+
+
+async def test_a_model_that_cannot_be_loaded_harms_no_other() -> None:
+    async with engine(load=Shelf()) as client:
+        with pytest.raises(StartupError, match="broken is not whole"):
+            await client.load_model(config_of("broken"))
+        assert tokens_of(await answer(client, submit("a", [1]))) == expected_tokens([1], 4)
+
+
+async def test_a_request_for_a_model_that_is_not_loaded_fails() -> None:
+    async with engine(load=Shelf()) as client:
+        await client.wait_ready()
+        (failed,) = await answer(client, submit("a", [1], model="nobody"))
+        assert isinstance(failed, Failed)
+        assert failed.code == "model_not_loaded"
+
+
+async def test_an_unloaded_model_fails_its_requests_and_lets_go_of_its_runner() -> None:
+    shelf = Shelf()
+    async with engine(load=shelf) as client:
+        await client.load_model(config_of("other"))
+        runner = weakref.ref(shelf.runners["other"])
+        with client.generate(submit("long", [1], 100, "other")) as conversation:
+            await conversation.receive()
+            shelf.runners.clear()
+            await client.unload_model("other")
+            events = await all_events(conversation)
+        assert isinstance(events[-1], Failed)
+        assert events[-1].code == "model_not_loaded"
+        assert runner() is None
+        assert tokens_of(await answer(client, submit("a", [1]))) == expected_tokens([1], 4)
+        assert client.stats.finishes == {"error": 1, "length": 1}
+        await client.load_model(config_of("other"))
+        assert await answer(client, submit("again", [1], model="other"))
+
+
+async def test_a_model_unloaded_while_it_loads_goes_as_soon_as_it_has_come() -> None:
+    shelf = Shelf()
+    async with engine(load=shelf) as client:
+        await client.wait_ready()
+        shelf.gate.clear()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(client.load_model, config_of("brief"))
+            await settle(client)
+            await client.unload_model("brief")
+            shelf.gate.set()
+        await client.load_model(config_of("next"))
+        (failed,) = await answer(client, submit("a", [1], model="brief"))
+        assert isinstance(failed, Failed)
+
+
+async def test_models_share_one_budget_of_memory() -> None:
+    shelf = Shelf()
+    async with engine(load=shelf, memory_bytes=250) as client:
+        await client.load_model(config_of("second"))
+        await client.load_model(config_of("third"))
+        assert shelf.memory_bytes == {"m": 250, "second": 150, "third": 50}
+        with pytest.raises(StartupError, match="unload one of them"):
+            await client.load_model(config_of("fourth"))
+        await client.unload_model("second")
+        await client.load_model(config_of("fourth"))
