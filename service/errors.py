@@ -226,8 +226,10 @@ def of_failed(code: str, message: str) -> ApiError:
     """The API's view of the engine's `Failed` event, whose message is a fixed text of ours."""
     if code == engine.errors.CONTEXT_LENGTH_EXCEEDED:
         return ContextExceeded(message, param="messages")
-    if code == engine.errors.ENGINE_UNAVAILABLE:
-        return Unavailable(message)
+    if code == engine.errors.DEADLINE_UNREACHABLE:
+        return Overloaded(message, code=code)
+    if code in (engine.errors.ENGINE_UNAVAILABLE, engine.errors.MODEL_NOT_LOADED):
+        return Unavailable(message, code=code)
     if code == engine.errors.SHUTTING_DOWN:
         return ShuttingDown(message)
     return EngineFault(message, code=code)

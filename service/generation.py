@@ -102,6 +102,7 @@ class Generator:
             arrived_ns=tokenize_end_ns,
             tenant=request.tenant,
             traceparent=request.traceparent,
+            deadline_ns=tokenize_end_ns + _ns_until(request.deadline_s),
         )
         return Prepared(
             request=request,
@@ -269,3 +270,7 @@ class Generation:
 
 def _too_late() -> Timeout:
     return Timeout("The answer was not complete within the request's time.")
+
+
+def _ns_until(deadline_s: float) -> int:
+    return max(int((deadline_s - anyio.current_time()) * 1e9), 1)

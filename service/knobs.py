@@ -28,7 +28,7 @@ class Knob(msgspec.Struct, frozen=True, kw_only=True):
     type: Any
     """The annotated type, for `msgspec.convert`."""
     description: str
-    default: str | int | float | None
+    default: str | bool | int | float | None
     choices: tuple[str, ...] = ()
     is_secret: bool = False
     is_positional: bool = False
@@ -48,6 +48,8 @@ class Knob(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def shown_default(self) -> str:
+        if isinstance(self.default, bool):
+            return str(self.default).lower()
         if isinstance(self.default, float):
             return f"{self.default:g}"
         return "none" if self.default is None else str(self.default)
@@ -135,6 +137,8 @@ def _meaning(knob: Knob) -> str:
 def _metavar(knob: Knob) -> str:
     if knob.choices:
         return "{" + ",".join(knob.choices) + "}"
+    if isinstance(knob.default, bool):
+        return "{true,false}"
     is_number = isinstance(knob.default, int | float)
     return "N" if is_number else "TEXT"
 

@@ -17,6 +17,7 @@ DEFAULT_MODEL = "kvorum-mini"
 
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 EngineMode = Literal["process", "inline"]
+Policy = Literal["fifo", "priority", "dynamic"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["text", "json"]
 
@@ -123,6 +124,24 @@ class EngineSettings(_Section, frozen=True):
         int,
         Meta(ge=0, le=1_000_000, description="requests that wait, at most; more get 429"),
     ] = 1024
+    max_waiting_tokens: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=1_000_000_000,
+            description="prompt tokens of all requests together, at most; more get 429",
+        ),
+    ] = 1_000_000
+    scheduling: Annotated[
+        Policy,
+        Meta(
+            description="who is served next: fifo, the first come; priority, the most urgent; "
+            "dynamic, tenants in turn and short prompts first"
+        ),
+    ] = "fifo"
+    continuous_batching: Annotated[
+        bool, Meta(description="false: one request at a time, from its first token to its last")
+    ] = True
     num_threads: Annotated[
         int, Meta(ge=0, le=1024, description="CPU threads of a step; 0 chooses")
     ] = 0

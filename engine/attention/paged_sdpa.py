@@ -7,6 +7,7 @@ a key head.
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import torch
@@ -38,13 +39,22 @@ class GatheredRows:
     ) -> None:
         self.rows = rows
         self.blocks_BN = blocks_BN
-        length = blocks_BN.shape[1] * block_size
-        keys_B1L = (firsts_B[:, None] + torch.arange(length, device=blocks_BN.device))[:, None]
-        positions_BT1 = positions_BT[..., None]
+        self._firsts_B = firsts_B
+        self._positions_BT = positions_BT
+        self._window = window
+        self._block_size = block_size
+
+    @cached_property
+    def mask_B1TL(self) -> torch.Tensor:
+        """Which of the gathered tokens each row sees, bool. Made once, for all layers."""
+        length = self.blocks_BN.shape[1] * self._block_size
+        keys_L = torch.arange(length, device=self.blocks_BN.device)
+        keys_B1L = (self._firsts_B[:, None] + keys_L)[:, None]
+        positions_BT1 = self._positions_BT[..., None]
         visible = keys_B1L <= positions_BT1
-        if window is not None:
-            visible &= keys_B1L > positions_BT1 - window
-        self.mask_B1TL = visible[:, None]
+        if self._window is not None:
+            visible &= keys_B1L > positions_BT1 - self._window
+        return visible[:, None]
 
 
 class GroupRows:

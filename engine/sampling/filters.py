@@ -30,28 +30,27 @@ _NUM_BUCKETS = 1024
 class Draws(NamedTuple):
     """How each of B rows is drawn; float64 [B] on the device.
 
-    `divisor` is the temperature times ln 2, `top_k` 0 for all, `top_p` inf for all, `log2_min_p`
-    -inf for all.
+    `top_k` 0, `top_p` inf and `log_min_p` -inf leave all.
     """
 
-    divisor: torch.Tensor
+    temperature: torch.Tensor
     noise: torch.Tensor
     top_k: torch.Tensor
     top_p: torch.Tensor
-    log2_min_p: torch.Tensor
+    log_min_p: torch.Tensor
 
 
 def pick(logits_BV: torch.Tensor, peak_B: torch.Tensor, draws: Draws) -> torch.Tensor:
     """Token ids int64 [B] of rows without top-k and top-p."""
-    exponents_BV = exponents(logits_BV, peak_B[:, None], draws.divisor.float()[:, None])
+    exponents_BV = exponents(logits_BV, peak_B[:, None], draws.temperature.float()[:, None])
     weights = weigh(exponents_BV, ceiling(logits_BV.shape[-1]))
     return draw(weights, draws.noise)
 
 
 def pick_with_min_p(logits_BV: torch.Tensor, peak_B: torch.Tensor, draws: Draws) -> torch.Tensor:
     """Token ids int64 [B] of rows with min-p alone."""
-    exponents_BV = exponents(logits_BV, peak_B[:, None], draws.divisor.float()[:, None])
-    light = exponents_BV < draws.log2_min_p.float()[:, None]
+    exponents_BV = exponents(logits_BV, peak_B[:, None], draws.temperature.float()[:, None])
+    light = exponents_BV < draws.log_min_p.float()[:, None]
     weights = weigh(exponents_BV.masked_fill_(light, -torch.inf), ceiling(logits_BV.shape[-1]))
     return draw(weights, draws.noise)
 
@@ -65,17 +64,17 @@ def pick_among_top(
     """
     vocab_size = logits_BV.shape[-1]
     top = ceiling(vocab_size)
-    divisor, peak = draws.divisor.float()[:, None], peak_B[:, None]
+    temperature, peak = draws.temperature.float()[:, None], peak_B[:, None]
     values, token_ids = Chunks(vocab_size, _CHUNK).top(logits_BV, num_candidates)
-    exponents_BK = exponents(values, peak, divisor)
-    light = exponents_BK < draws.log2_min_p.float()[:, None]
+    exponents_BK = exponents(values, peak, temperature)
+    light = exponents_BK < draws.log_min_p.float()[:, None]
     weights = weigh(exponents_BK, top)
     if is_small:
         least = values.gather(1, draws.top_k.long()[:, None] - 1)
         weights.masked_fill_(values < least, 0)
         total = weights.double().sum(dim=-1, keepdim=True)
     else:
-        everything = weigh(exponents(logits_BV, peak, divisor), top)
+        everything = weigh(exponents(logits_BV, peak, temperature), top)
         total = Chunks(vocab_size, 1024).sums(everything).sum(dim=-1, keepdim=True)
     wide = weights.double()
     beyond = wide.cumsum(dim=-1) - wide >= draws.top_p[:, None] * total
@@ -91,8 +90,8 @@ def pick_among_top(
 def pick_among_all(logits_BV: torch.Tensor, peak_B: torch.Tensor, draws: Draws) -> torch.Tensor:
     """Token ids int64 [B] for any top-k, top-p and min-p. The host waits for the device."""
     vocab_size = logits_BV.shape[-1]
-    exponents_BV = exponents(logits_BV, peak_B[:, None], draws.divisor.float()[:, None])
-    light = exponents_BV < draws.log2_min_p.float()[:, None]
+    exponents_BV = exponents(logits_BV, peak_B[:, None], draws.temperature.float()[:, None])
+    light = exponents_BV < draws.log_min_p.float()[:, None]
     weights = weigh(exponents_BV, ceiling(vocab_size))
     most = int(draws.top_k.amax())
     if most > 0:
@@ -114,7 +113,7 @@ def _least_of_top_p(
     put in order.
     """
     # Below the last bucket's start nothing weighs anything.
-    reach = draws.divisor * (math.log2(ceiling(logits_BV.shape[-1])) + 2)
+    reach = draws.temperature * (math.log(ceiling(logits_BV.shape[-1])) + 2)
     depth = (peak_B[:, None] - logits_BV) * (_NUM_BUCKETS / reach).float()[:, None]
     bucket = depth.nan_to_num_(nan=0).clamp_(0, _NUM_BUCKETS - 1).long()
     mass = torch.zeros(len(bucket), _NUM_BUCKETS, dtype=torch.float64, device=bucket.device)

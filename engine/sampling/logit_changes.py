@@ -1,8 +1,8 @@
 """`LogitChanges`: what a request does to its logits before they are weighed.
 
 Allowed and banned tokens, bias, stop tokens before `min_tokens`, repetition, presence and frequency
-penalty, in that order. Lists of tokens are applied as lists, at the cost of their length; penalties
-read the row's counts. Shapes: C rows with changes, V vocabulary.
+penalty, in that order. All are applied to lists of tokens, at the cost of their length.
+Shapes: C rows with changes, P of them penalised, V vocabulary.
 """
 
 from __future__ import annotations
@@ -69,7 +69,9 @@ class LogitChanges:
             repetition = min(max(penalties[0], 1e-6), 1e6)
             additive = [min(max(penalty, -_BOUND), _BOUND) for penalty in penalties[1:]]
             self._penalties[:, row] = repetition, *additive
-            self._counts.start(row, start.token_ids, start.num_prompt_tokens)
+            border = start.num_prompt_tokens
+            prompt = start.token_ids[:border] if repetition != 1 else []
+            self._counts.start(row, prompt, start.token_ids[border:])
         has_stops = params.min_tokens > 0 and len(lists.stops) > 0
         self._stops_from[row] = start.num_prompt_tokens + params.min_tokens if has_stops else 0
         self._is_changed[row] = lists.are_always_due or penalties != (1.0, 0.0, 0.0)
@@ -97,12 +99,8 @@ class LogitChanges:
         if lists:
             self._apply_lists(logits_CV, lists)
         is_penalised = self._counts.are_counted(rows_C)
-        if is_penalised.all():
-            logits_CV.copy_(self._penalise(logits_CV, rows_C))
-        elif is_penalised.any():
-            at = torch.from_numpy(np.flatnonzero(is_penalised)).to(self._device)
-            changed = self._penalise(logits_CV[at], rows_C[is_penalised])
-            logits_CV.index_copy_(0, at, changed)
+        if is_penalised.any():
+            self._penalise(logits_CV, np.flatnonzero(is_penalised), rows_C[is_penalised])
 
     def note(self, rows_B: npt.NDArray[np.int64], token_ids_B: npt.NDArray[np.int64]) -> None:
         """The rows have got these tokens; below 0: none."""
@@ -154,15 +152,25 @@ class LogitChanges:
         ids = np.concatenate([index * self._vocab_size + ids for index, ids in lists])
         return torch.from_numpy(ids).to(self._device)
 
-    def _penalise(self, logits_CV: torch.Tensor, rows_C: npt.NDArray[np.int64]) -> torch.Tensor:
+    def _penalise(
+        self,
+        logits_CV: torch.Tensor,
+        at_P: npt.NDArray[np.int64],
+        rows_P: npt.NDArray[np.int64],
+    ) -> None:
         """Repetition as in the CTRL paper (Keskar et al. 2019); presence and frequency as OpenAI's.
 
         What is finite stays finite: an overflow would end the row.
         """
-        numbers = torch.from_numpy(self._penalties[:, rows_C]).to(self._device)
+        numbers = torch.from_numpy(self._penalties[:, rows_P]).to(self._device)
         repetition, presence, frequency = numbers[:, :, None]
-        seen, count = self._counts.read(rows_C)
-        scaled = torch.where(logits_CV < 0, logits_CV * repetition, logits_CV / repetition)
-        scaled.clamp_(-_MAX_FLOAT, _MAX_FLOAT)
-        logits_CV = torch.where(seen & (logits_CV > -torch.inf), scaled, logits_CV)
-        return logits_CV.sub(count * frequency).sub_((count > 0) * presence)
+        ids, counts, is_token = self._counts.read(rows_P)
+        at = torch.from_numpy(at_P).to(self._device)[:, None] * self._vocab_size + ids
+        flat = logits_CV.view(-1)
+        old = flat[at]
+        new = torch.where(old < 0, old * repetition, old / repetition)
+        new = new.clamp_(-_MAX_FLOAT, _MAX_FLOAT)
+        new = new.sub_(counts * frequency).sub_((counts > 0) * presence)
+        new = new.where(is_token & (old > -torch.inf), old)
+        # A place without a token repeats the first one's: written more than once, but the same.
+        flat[at] = new.where(is_token, new[:, :1])

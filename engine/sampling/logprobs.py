@@ -5,14 +5,12 @@ Shapes: B rows, V vocabulary, N likeliest.
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 import torch
 
 from engine.protocol import TokenLogprobs
 from engine.sampling.chunks import Chunks
-from engine.sampling.weights import exponents
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,8 +40,7 @@ def score(
     """
     vocab_size = logits_BV.shape[-1]
     peak = logits_BV.amax(dim=-1, keepdim=True)
-    ln_2 = torch.full_like(peak, math.log(2))
-    total = Chunks(vocab_size, 1024).sums(exponents(logits_BV, peak, ln_2).exp2_())
+    total = Chunks(vocab_size, 1024).sums(torch.sub(logits_BV, peak).exp_())
     normaliser = peak.double() + total.sum(dim=-1, keepdim=True).log_()
     inside = token_ids_B.clamp(0, vocab_size - 1)
     own = logits_BV.gather(1, inside[:, None]).double() - normaliser

@@ -51,7 +51,7 @@ class RowSettings:
         params, row = start.params, start.row
         top_k = params.top_k if 0 < params.top_k < self._vocab_size else 0
         top_p = max(params.top_p, _MIN_TOP_P) if params.top_p < 1 else math.inf
-        min_p = math.log2(min(params.min_p, 1.0)) if params.min_p > 0 else -math.inf
+        min_p = math.log(min(params.min_p, 1.0)) if params.min_p > 0 else -math.inf
         if params.temperature < MIN_TEMPERATURE:
             way = Way.GREEDY
         elif top_k:
@@ -60,9 +60,9 @@ class RowSettings:
             way = Way.TOP_P
         else:
             way = Way.PLAIN if min_p == -math.inf else Way.MIN_P
-        divisor = min(max(params.temperature, MIN_TEMPERATURE), _MAX_TEMPERATURE) * math.log(2)
+        temperature = min(max(params.temperature, MIN_TEMPERATURE), _MAX_TEMPERATURE)
         self._way[row] = way
-        self._numbers[:, row] = divisor, top_k, top_p, min_p
+        self._numbers[:, row] = temperature, top_k, top_p, min_p
         self._seed[row] = params.seed % _SEEDS
         self._sample[row] = start.sample
         self._num_logprobs[row] = -1 if params.num_logprobs is None else params.num_logprobs
@@ -78,7 +78,7 @@ class RowSettings:
     def draws(
         self, rows_B: npt.NDArray[np.int64], positions_B: npt.NDArray[np.int64]
     ) -> npt.NDArray[np.float64]:
-        """The fields of `filters.Draws` in their order, [5, B]."""
-        divisor, top_k, top_p, min_p = self._numbers[:, rows_B]
+        """The fields of `filters.Draws` in their order, [5, B]; no row is greedy."""
+        temperature, top_k, top_p, min_p = self._numbers[:, rows_B]
         noise = uniforms(self._seed[rows_B], self._sample[rows_B], positions_B)
-        return np.stack([divisor, noise, top_k, top_p, min_p])
+        return np.stack([temperature, noise, top_k, top_p, min_p])

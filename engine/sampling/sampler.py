@@ -55,11 +55,10 @@ class Sampled(msgspec.Struct, frozen=True, gc=False):
 
 
 class _Step(NamedTuple):
-    """The rows of one step: where they are in the batch, and how they are drawn."""
+    """What one step asks for."""
 
     rows: npt.NDArray[np.int64]
     positions: npt.NDArray[np.int64]
-    draws: npt.NDArray[np.float64]
 
 
 class _Group(NamedTuple):
@@ -107,7 +106,7 @@ class Sampler:
         positions_B = np.asarray(positions, np.int64)
         if len(rows_B) == 0:
             return Sampled([])
-        step = _Step(rows_B, positions_B, self._settings.draws(rows_B, positions_B))
+        step = _Step(rows_B, positions_B)
         tokens_B = torch.empty(len(rows_B), dtype=torch.int64, device=self._device)
         for group in self._groups(step):
             self._pick(logits_BV, step, group, tokens_B)
@@ -145,6 +144,9 @@ class Sampler:
     def _groups(self, step: _Step) -> Iterator[_Group]:
         is_changed = self._changes.are_due(step.rows, step.positions)
         keys = self._settings.ways(step.rows) * 2 + is_changed
+        if (keys == keys[0]).all():
+            yield _Group(np.arange(len(keys)), Way(keys[0] // 2), bool(keys[0] % 2))
+            return
         order = np.argsort(keys, kind="stable")
         borders = np.flatnonzero(np.diff(keys[order])) + 1
         for at in np.split(order, borders):
@@ -154,12 +156,12 @@ class Sampler:
     def _slices(
         self, logits_BV: torch.Tensor, at: npt.NDArray[np.int64], num_rows: int, *, copy: bool
     ) -> Iterator[tuple[npt.NDArray[np.int64], torch.Tensor]]:
-        """Some of the logits' rows, a few at a time, in float32; with `copy` they may be changed,
-        without they are neighbours' own memory where they can be."""
+        """Some of the logits' rows, rising, a few at a time, in float32. With `copy` they may be
+        changed; without, neighbours are not copied if they are in float32 already."""
         for first in range(0, len(at), num_rows):
             part = at[first : first + num_rows]
             start, end = int(part[0]), int(part[-1]) + 1
-            if end - start == len(part) and (np.diff(part) == 1).all():
+            if end - start == len(part):  # they rise
                 logits = logits_BV[start:end]
                 logits = logits.to(torch.float32, copy=copy, memory_format=torch.contiguous_format)
             else:
@@ -180,7 +182,8 @@ class Sampler:
                 peak, tokens = self._greedy.argmax(logits)
             else:
                 peak = logits.amax(dim=-1)
-                tokens = self._draw(logits, peak, step.draws[:, at], group.way)
+                draws = self._settings.draws(step.rows[at], step.positions[at])
+                tokens = self._draw(logits, peak, draws, group.way)
             # An id outside of the vocabulary would break the next step for everybody in it.
             is_drawn = peak.isfinite() if is_good is None else peak.isfinite() & is_good
             tokens_B[self._to_device(at)] = tokens.where(is_drawn, _NOTHING)
