@@ -10,7 +10,7 @@ The loop around it is three lines::
 from __future__ import annotations
 
 from collections import Counter
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING
 
 from engine.errors import CONTEXT_LENGTH_EXCEEDED, DEADLINE_UNREACHABLE, ENGINE_ERROR
@@ -92,8 +92,7 @@ class Scheduler:
         if request.deadline_ns and start_ns > request.deadline_ns:
             return [(request.request_id, self._unreachable(request))]
         self._requests[request.request_id] = request
-        if request.deadline_ns:
-            heappush(self._deadlines, (request.deadline_ns, request.number, request.request_id))
+        self._note_deadline(request)
         self._batch.add(request.sequences[0])
         return []
 
@@ -119,7 +118,10 @@ class Scheduler:
         """End requests without an answer. Whatever failed may have left its numbers in their
         blocks: these are zeroed before anybody reuses them."""
         failed: list[Addressed] = []
-        for request in [self._requests[i] for i in request_ids if i in self._requests]:
+        for request_id in request_ids:
+            request = self._requests.get(request_id)
+            if request is None:
+                continue  # over: also if it comes twice, as one with two samples in a step does
             self._end(request, is_clean=False)
             self._finishes["error"] += 1
             failed.append((request.request_id, Failed(code, message, request.timings())))
@@ -202,6 +204,14 @@ class Scheduler:
         owned = Counter(id(s) for r in self._requests.values() for s in r.sequences)
         assert queued == owned, "a sequence is in no queue, or in two"
         assert all(r.sequences for r in self._requests.values()), "a request has no samples left"
+
+    def _note_deadline(self, request: Request) -> None:
+        """Remember it, and forget those of requests that have ended, when these are the most."""
+        if request.deadline_ns:
+            heappush(self._deadlines, (request.deadline_ns, request.number, request.request_id))
+        if len(self._deadlines) > 2 * len(self._requests) + 64:
+            self._deadlines = [entry for entry in self._deadlines if entry[2] in self._requests]
+            heapify(self._deadlines)
 
     def _append(
         self,
