@@ -53,7 +53,7 @@ from engine.protocol import (
 from engine.total_stats import TotalStats
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from anyio.abc import TaskGroup
     from anyio.streams.memory import MemoryObjectReceiveStream
@@ -95,6 +95,8 @@ class EngineActor:
         """Models on their way, and whether they are still wanted."""
         self._one_load = anyio.Lock()
         self._totals = TotalStats()
+        self._events: list[Addressed] = []
+        """For the next frame. Kept here so that no end of the actor loses what a request's end is."""
 
     async def run(self) -> None:
         """Until cancelled, until the commands end, or until the engine breaks."""
@@ -131,43 +133,42 @@ class EngineActor:
         try:
             while True:
                 await checkpoint_if_cancelled()  # a busy loop has no other place to notice
-                await self._step(await self._admit(device, loader, tasks))
+                await self._admit(device, loader, tasks)
+                await self._step()
         finally:
             text = "The engine stopped before the answer's end."
             for model in self._models.values():
-                self._publish(model.fail_all(ENGINE_UNAVAILABLE, text))
+                self._events += model.fail_all(ENGINE_UNAVAILABLE, text)
+            self._publish()
 
     @property
     def _has_work(self) -> bool:
         return any(model.scheduler.has_work for model in self._models.values())
 
-    async def _step(self, events: list[Addressed]) -> None:
-        """A step of each model that has work; `events` go out with the first."""
+    async def _step(self) -> None:
+        """A step of each model that has work; what was to be told before goes out with the first."""
         for model in list(self._models.values()):
             if model.scheduler.has_work:
-                events += await model.step()
-                self._publish(events)
-                events = []
-        if events:
-            self._publish(events)
+                await model.step(self._events)
+                self._publish()
+        if self._events:
+            self._publish()
 
-    async def _admit(self, device: Device, loader: Device, tasks: TaskGroup) -> list[Addressed]:
+    async def _admit(self, device: Device, loader: Device, tasks: TaskGroup) -> None:
         """Take in all commands that have come; wait for one only if there is nothing to do."""
-        events: list[Addressed] = []
         raw = self._receive_nowait() if self._has_work else await self._commands.receive()
         while raw is not None:
             match decode_command(raw):
                 case Submit() as submit:
-                    events += self._submit(submit)
+                    self._events += self._submit(submit)
                 case Abort(request_id, reason, sample):
-                    events += self._abort(request_id, reason, sample)
+                    self._events += self._abort(request_id, reason, sample)
                 case LoadModel(_, config):
                     wanted = msgspec.msgpack.decode(config, type=EngineConfig)
                     self._begin_load(wanted, device, loader, tasks)
                 case UnloadModel(name):
                     await self._unload(name, device)
             raw = self._receive_nowait()
-        return events
 
     def _receive_nowait(self) -> bytes | None:
         try:
@@ -242,15 +243,17 @@ class EngineActor:
         model = self._models.pop(name, None)
         if model is not None:
             text = "The model was unloaded before the answer's end."
-            self._publish(model.fail_all(MODEL_NOT_LOADED, text))
-            self._totals.note_end(model.scheduler.stats(0))
+            self._events += model.fail_all(MODEL_NOT_LOADED, text)
+            self._totals.note_end(model.scheduler.stats(0))  # first: totals never fall
+            self._publish()
             del model
             await device.run(release_memory)
         self._say(Unloaded(name))
 
-    def _publish(self, events: Sequence[Addressed]) -> None:
+    def _publish(self) -> None:
         """One frame with every event and the numbers as they are now."""
-        frame = [(request_id, encode(event)) for request_id, event in events]
+        frame = [(request_id, encode(event)) for request_id, event in self._events]
+        self._events.clear()
         frame.append((ENGINE, encode(self._stats())))
         self._deliver(frame)
 

@@ -196,6 +196,8 @@ class KVCache:
                 self._mark_dirty(index, table[sequence.num_named_blocks :])
             group.pool.free([block for block in table if block != NO_BLOCK])
             group.num_reserved -= sequence.num_reserved_blocks[index]
+        if self._copies:  # whoever gets its blocks next may have others copied into them
+            self._copies = [c for c in self._copies if c[2] not in sequence.tables[c[0]]]
         for name in sequence.block_names:
             if self._computing.get(name.digest) is sequence:
                 del self._computing[name.digest]
@@ -284,6 +286,8 @@ class KVCache:
         first = min(group.first_visible_block(sequence.num_computed_tokens), len(table))
         start = min(sequence.num_freed_blocks[index], first)
         gone = [block for block in table[start:first] if block != NO_BLOCK]
+        if not sequence.has_drawn:  # nobody has looked yet at what came of these
+            self._mark_dirty(index, table[max(start, sequence.num_named_blocks) : first])
         table[start:first] = [NO_BLOCK] * (first - start)
         group.pool.free(gone)
         sequence.num_freed_blocks[index] = first

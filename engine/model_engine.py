@@ -44,17 +44,17 @@ class ModelEngine:
         self._device = device
         self._clock = clock
 
-    async def step(self) -> list[Addressed]:
-        """Run one step, if there is anything to run. If it fails its requests fail and the others
-        go on.
+    async def step(self, events: list[Addressed]) -> None:
+        """Run one step, if there is anything to run, and add what there is to tell to `events`. If
+        it fails its requests fail and the others go on.
 
         Raises:
             Exception: not even the smallest step runs: the device is broken, and not some request.
         """
-        events = self.scheduler.expire(self._clock())
+        events += self.scheduler.expire(self._clock())
         plan = self.scheduler.schedule(self._clock())
         if not plan.rows:
-            return events
+            return
         self.step_started_ns = self._clock()
         try:
             result = await self._device.run(lambda: self._runner.execute(plan))
@@ -62,10 +62,11 @@ class ModelEngine:
             logger.exception("a step of %d sequences failed", len(plan.rows))
             await self._device.run(self._runner.probe)
             text = "The model failed while computing this answer."
-            return events + self.scheduler.fail_step(plan, ENGINE_ERROR, text)
+            events += self.scheduler.fail_step(plan, ENGINE_ERROR, text)
+            return
         finally:
             self.step_started_ns = 0
-        return events + self.scheduler.update(plan, result, self._clock())
+        events += self.scheduler.update(plan, result, self._clock())
 
     def fail_all(self, code: str, message: str) -> list[Addressed]:
         """End every request without an answer."""

@@ -83,6 +83,7 @@ class RunningBatch:
             self._stop_running(sequence, is_clean=is_clean)
         else:
             self.waiting.remove(sequence, starts=False)
+            self._stuck_at = -1  # it may have been the one that there was no room for
         sequence.move_to(SequenceState.FINISHED)
 
     def rename(self, sequence: Sequence, sample: int) -> None:
@@ -94,6 +95,7 @@ class RunningBatch:
         else:
             sequence.sample = sample
             self._announce_row(sequence)
+            self.cache.announce_tables(sequence)  # the runner forgets a row that starts anew
 
     def check(self) -> None:
         """Assert every invariant of queues, rows and blocks."""

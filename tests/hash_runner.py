@@ -81,6 +81,8 @@ class HashRunner:
     def _prepare(self, plan: StepPlan) -> None:
         for start in plan.row_starts:
             self.starts[start.row] = start
+            for tables in self.tables:
+                tables[start.row] = {}
         for change in plan.table_changes:
             table = self.tables[change.group][change.row]
             table.update(enumerate(change.blocks, change.index))

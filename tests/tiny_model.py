@@ -28,21 +28,73 @@ _SHAPE = {
     "pad_token_id": 257,
 }
 _MOE = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32}
+_ROPE = {"rope_type": "default", "rope_theta": 10_000.0}
+_MIXED = ["sliding_attention", "full_attention"]
 
 FAMILIES: dict[str, dict[str, Any]] = {
-    "Llama": {},
-    "Qwen2": {},
+    "Llama": {
+        "rope_parameters": {
+            "rope_type": "llama3",
+            "rope_theta": 500_000.0,
+            "factor": 8.0,
+            "low_freq_factor": 1.0,
+            "high_freq_factor": 4.0,
+            "original_max_position_embeddings": 64,
+        }
+    },
+    "Qwen2": {"tie_word_embeddings": True},
+    "Qwen2Moe": {**_MOE, "shared_expert_intermediate_size": 48, "norm_topk_prob": False},
     "Qwen3": {"head_dim": 16},
+    "Qwen3Moe": {"head_dim": 16, **_MOE, "norm_topk_prob": True},
     "Mistral": {"sliding_window": 16},
-    "Gemma2": {"head_dim": 16, "sliding_window": 16},
+    "Mixtral": {"num_local_experts": 4, "num_experts_per_tok": 2},
+    "Gemma2": {
+        "head_dim": 16,
+        "sliding_window": 16,
+        "query_pre_attn_scalar": 24,
+        "attn_logit_softcapping": 2.0,
+        "final_logit_softcapping": 5.0,
+    },
     "Gemma3Text": {
         "head_dim": 16,
         "sliding_window": 16,
-        "layer_types": ["sliding_attention", "full_attention"],
+        "query_pre_attn_scalar": 24,
+        "layer_types": _MIXED,
+        "rope_parameters": {
+            "sliding_attention": _ROPE,
+            "full_attention": {"rope_type": "linear", "rope_theta": 1_000_000.0, "factor": 8.0},
+        },
     },
-    "Phi3": {},
-    "GptOss": {"head_dim": 16, "sliding_window": 16, "num_local_experts": 4},
-    "Qwen3Moe": {"head_dim": 16, **_MOE},
+    "Phi3": {
+        "sliding_window": 24,
+        "rope_parameters": {**_ROPE, "partial_rotary_factor": 0.5},
+    },
+    "SmolLM3": {"num_hidden_layers": 4, "no_rope_layer_interval": 2},
+    "Olmo2": {},
+    "Granite": {
+        "embedding_multiplier": 3.0,
+        "residual_multiplier": 0.8,
+        "attention_multiplier": 0.1,
+        "logits_scaling": 0.5,
+        "tie_word_embeddings": True,
+    },
+    "Glm4": {"head_dim": 16, "rope_parameters": {**_ROPE, "partial_rotary_factor": 0.5}},
+    "GptOss": {
+        "head_dim": 16,
+        "sliding_window": 16,
+        "num_local_experts": 4,
+        "num_experts_per_tok": 2,
+        "layer_types": _MIXED,
+        "rope_parameters": {
+            "rope_type": "yarn",
+            "rope_theta": 150_000.0,
+            "factor": 8.0,
+            "beta_fast": 32.0,
+            "beta_slow": 1.0,
+            "truncate": False,
+            "original_max_position_embeddings": CONTEXT // 8,
+        },
+    },
     "GPT2": {"n_embd": 64, "n_layer": 2, "n_head": 4, "n_positions": CONTEXT},
 }
 """What each family needs beside the common shape."""
@@ -52,8 +104,13 @@ UNSERVABLE: dict[str, dict[str, Any]] = {
     "Falcon": {},
     "Bamba": {},
     "Lfm2": {"full_attn_idxs": [1]},
+    "Doge": {},
+    "Bart": {"d_model": 64, "decoder_layers": 2, "decoder_attention_heads": 4},
+    "BigBirdPegasus": {"d_model": 64, "decoder_layers": 2, "decoder_attention_heads": 4},
+    "Phimoe": {"num_local_experts": 4, "sliding_window": 16},
 }
-"""Families that hide their attention, or whose layers carry a state of their own."""
+"""Families that hide their attention, their window or a mask of their own, whose layers carry a
+state, whose tokens see what follows them, or that do not go by the positions they are given."""
 
 
 _TEMPLATE = "{% for m in messages %}{{ m.role }}: {{ m.content }}<sep>{% endfor %}assistant: "
@@ -65,14 +122,33 @@ def save_tiny_model(folder: Path, family: str, **changes: object) -> Path:
     config = getattr(transformers, f"{family}Config")(**{**_SHAPE, **specific, **changes})
     torch.manual_seed(0)
     model = transformers.AutoModelForCausalLM.from_config(config).float().eval()
-    with torch.no_grad():
-        for weights in model.parameters():
-            if weights.dim() > 1:
-                weights.normal_(0, 0.15)  # the default is so small that all logits are alike
+    scatter(model)
     model.save_pretrained(folder)
     byte_tokenizer().save(str(folder / "tokenizer.json"))
     (folder / "chat_template.jinja").write_text(_TEMPLATE)
     return folder
+
+
+def scatter(model: transformers.PreTrainedModel) -> None:
+    """Weights that make every part of a model matter.
+
+    Those that transformers starts with are so small that all logits are alike and a tie decides;
+    its biases are 0, its norms do nothing, its sinks weigh nothing. An embedding that is also the
+    output would have the last token win each time: it is small, and the last norm makes up for it.
+    """
+    is_tied = model.get_input_embeddings().weight is model.get_output_embeddings().weight
+    with torch.no_grad():
+        for name, weights in model.named_parameters():
+            if weights is model.get_input_embeddings().weight and is_tied:
+                weights.normal_(0, 0.03)
+            elif weights.dim() > 1:
+                weights.normal_(0, 0.15)
+            elif name.endswith("sinks"):
+                weights.normal_(0, 1)
+            else:
+                weights.add_(torch.randn_like(weights), alpha=0.1)
+                if is_tied and name in ("model.norm.weight", "transformer.ln_f.weight"):
+                    weights.add_(4)
 
 
 def byte_tokenizer() -> Tokenizer:

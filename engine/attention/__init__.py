@@ -3,5 +3,5 @@
 - ``base``        the Protocol: what a model's layers call instead of their own attention
 - ``seam``        registers it with transformers under one name
 - ``paged_sdpa``  the reference: gather blocks, then scaled dot product attention; any device
-- ``probe``       learns, in one dry run, what each layer will want to cache
+- ``probe``       learns, in dry runs, what each layer will want to cache
 """

@@ -19,8 +19,8 @@ IMPLEMENTATION = "kvorum_paged"
 """The name to give to `model.set_attn_implementation`."""
 
 
-class SeamNotReached(Exception):
-    """A layer was called without the step's attention: this family hides it from its layers."""
+class AttentionNotServed(Exception):
+    """A layer wants what the step's attention cannot give; the text says what."""
 
 
 def attention_function(
@@ -33,12 +33,22 @@ def attention_function(
     sliding_window: int | None = None,
     softcap: float | None = None,
     s_aux: torch.Tensor | None = None,
+    is_causal: bool | None = None,
     kvorum: PagedAttention | None = None,
     **_: Any,
 ) -> tuple[torch.Tensor, None]:
-    """The signature is transformers'; the mask is always None because none is registered."""
+    """The signature is transformers'. No mask is registered for us: there is one only where a
+    family makes its own, which would be more than causal.
+
+    Raises:
+        AttentionNotServed: the family needs something else, and would answer wrong without it.
+    """
     if kvorum is None:
-        raise SeamNotReached(type(module).__name__)
+        raise AttentionNotServed("it does not let Kvorum's attention into its layers")
+    if attention_mask is not None:
+        raise AttentionNotServed("its layers choose by a mask of their own what a token sees")
+    if is_causal is False or getattr(module, "is_causal", True) is False:
+        raise AttentionNotServed("its tokens see what follows them")
     layer: int = module.layer_idx  # type: ignore[assignment]
     output = kvorum.attend(
         layer,

@@ -4,6 +4,8 @@
 - ``registry``      a name, a folder or a hub id -> ModelCard
 - ``model_folder``  the files of such a folder, checked before anything maps them
 - ``rejection``     what is refused, and why
+- ``families``      what is known to answer right
+- ``quantized``     which packed weights load, and what the others need
 - ``errors``        what can go wrong, with what to do next
 
 The loading of weights lives beside these and may import torch; these never do.

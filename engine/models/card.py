@@ -35,6 +35,7 @@ class ModelCard(msgspec.Struct, frozen=True):
 
     `name` is the served name. `max_model_len` counts prompt and output tokens. Every one of
     `eos_token_ids` ends a text; there may be none. `created` is Unix time in seconds.
+    `quantization` is the method by which the weights are stored, "" for plain ones.
     """
 
     name: str
@@ -50,6 +51,7 @@ class ModelCard(msgspec.Struct, frozen=True):
     created: int
     generation_defaults: dict[str, bool | int | float]
     kind: Literal["text-generation"] = "text-generation"
+    quantization: str = ""
 
 
 def read_card(path: Path, name: str) -> ModelCard:
@@ -82,6 +84,7 @@ def read_card(path: Path, name: str) -> ModelCard:
             for key in _GENERATION_DEFAULTS
             if isinstance(value := generation.get(key), bool | int | float)
         },
+        quantization=_quantization(config),
     )
 
 
@@ -161,3 +164,14 @@ def _dtype(config: Config) -> str:
             if isinstance(value, str):
                 return value.removeprefix("torch.")
     return "float32"
+
+
+def _quantization(config: Config) -> str:
+    for layer in _layers(config):
+        settings = layer.get("quantization_config")
+        if settings and isinstance(settings, dict):
+            method = settings.get("quant_method")
+            if settings.get("load_in_4bit") or settings.get("load_in_8bit"):
+                method = "bitsandbytes"
+            return str(method or "an unnamed method")
+    return ""

@@ -19,7 +19,7 @@ from transformers.utils import logging as transformers_logging
 
 from engine.attention.layers import group_layers
 from engine.attention.probe import ShapeProbe
-from engine.attention.seam import IMPLEMENTATION, SeamNotReached, register
+from engine.attention.seam import IMPLEMENTATION, AttentionNotServed, register
 from engine.cache_size import CacheSize, GroupSize
 from engine.device import (
     cache_budget_bytes,
@@ -31,6 +31,8 @@ from engine.device import (
 from engine.errors import OutOfMemory, StartupError
 from engine.kv_tensors import KVTensors
 from engine.model_runner import ModelRunner
+from engine.models import quantized
+from engine.models.families import SUPPORTED, TESTED
 from engine.protocol import Ready
 from engine.runner import LoadedModel
 
@@ -57,7 +59,8 @@ def load(config: EngineConfig, progress: Callable[[float], None]) -> LoadedModel
     card = config.card
     set_num_threads(config.num_threads, card.size_bytes)
     device = choose_device(config.device)
-    dtype = choose_dtype(config.dtype, card.dtype, device, card.size_bytes)
+    size_bytes = _check_loadable(card, device)
+    dtype = choose_dtype(config.dtype, card.dtype, device, size_bytes)
     model = _load_weights(card, dtype, device, progress)
     layers = probe_layers(model, device)
     groups = group_layers(layers, card.max_model_len)
@@ -95,20 +98,38 @@ def load(config: EngineConfig, progress: Callable[[float], None]) -> LoadedModel
     return LoadedModel(runner, ready, list(zip(counts, windows, strict=True)))
 
 
-def _load_weights(
-    card: ModelCard, dtype: torch.dtype, device: torch.device, progress: Callable[[float], None]
-) -> Any:
-    if card.size_bytes > free_bytes(device):
-        raise OutOfMemory(
-            f"{card.name} has {card.size_bytes / 2**30:.1f} GiB of weights, more than the "
-            f"{free_bytes(device) / 2**30:.1f} GiB that are free on {device}. Choose a smaller "
-            "model, or free memory."
-        )
+def _check_loadable(card: ModelCard, device: torch.device) -> int:
+    """Bytes that the weights take once they are loaded.
+
+    Raises:
+        StartupError: transformers cannot load them.
+        OutOfMemory: they are more than the device has free.
+    """
     if not hasattr(transformers, card.architecture):
         raise StartupError(
             f"{card.name} is a {card.architecture}, which transformers {transformers.__version__} "
-            "does not have. Code that comes with a model is never run."
+            f"does not have. Code that comes with a model is never run. {SUPPORTED}."
         )
+    quantized.check_method(card)
+    size_bytes = quantized.loaded_bytes(card)
+    if size_bytes > free_bytes(device):
+        raise OutOfMemory(
+            f"{card.name} has {size_bytes / 2**30:.1f} GiB of weights, more than the "
+            f"{free_bytes(device) / 2**30:.1f} GiB that are free on {device}. Choose a smaller "
+            "model, or free memory."
+        )
+    if card.model_type not in TESTED:
+        logger.warning(
+            "%s is a %s, a family that Kvorum is not tested with; see docs/models.md",
+            card.name,
+            card.model_type,
+        )
+    return size_bytes
+
+
+def _load_weights(
+    card: ModelCard, dtype: torch.dtype, device: torch.device, progress: Callable[[float], None]
+) -> Any:
     register()
     previous = transformers_logging.set_tqdm_hook(_progress_hook(progress))
     try:
@@ -119,6 +140,7 @@ def _load_weights(
             use_safetensors=True,
             local_files_only=True,
             output_loading_info=True,
+            **quantized.loading_options(card),
         )
         model, report = loaded
         model.set_attn_implementation(IMPLEMENTATION)
@@ -130,6 +152,8 @@ def _load_weights(
     except Exception as error:  # a broken folder makes foreign code raise whatever it likes
         logger.debug("loading failed", exc_info=True)
         first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
+        if card.quantization:
+            raise StartupError(quantized.cannot_load(card, first_line)) from error
         raise StartupError(
             f"{card.name} cannot be loaded from {card.path}: {first_line}"
         ) from error
@@ -151,6 +175,7 @@ def _check_whole(card: ModelCard, report: dict[str, Any]) -> None:
             f"{card.name} is not whole: {len(faults)} weights are missing or have another shape than "
             f"config.json says, among them {faults[0]}. Download it again."
         )
+    quantized.check_no_scales_left(card, report["unexpected_keys"])
     if report["unexpected_keys"]:
         logger.warning("%s has %d weights too many", card.name, len(report["unexpected_keys"]))
 
@@ -176,36 +201,66 @@ def _progress_hook(progress: Callable[[float], None]) -> Callable[..., Any]:
 
 
 def probe_layers(model: Any, device: torch.device) -> dict[int, LayerShape]:
-    """What each layer caches, learned from a dry run of two tokens.
+    """What each layer caches, learned from dry runs of a few tokens.
 
     Raises:
         StartupError: the family cannot be served through the paged attention.
     """
-    probe = ShapeProbe()
-    tokens = torch.zeros(1, 2, dtype=torch.long, device=device)
-    positions = torch.arange(2, device=device)[None]
     family = type(model).__name__
+    vocab_size = model.config.get_text_config().vocab_size
+    tokens = [vocab_size * i // 9 for i in range(1, 9)]
+    positions = list(range(0, 16, 2))
     try:
-        with torch.inference_mode():
-            model(
-                input_ids=tokens,
-                position_ids=positions,
-                use_cache=False,
-                logits_to_keep=1,
-                kvorum=probe,
-            )
-    except (SeamNotReached, TypeError, ValueError, RuntimeError) as error:
-        raise StartupError(
-            f"{family} is not supported: it does not let Kvorum's attention into its layers."
-        ) from error
+        probe = _dry_run(model, device, tokens, positions)
+        alone = _dry_run(model, device, tokens[-1:], positions[-1:])
+    except (AttentionNotServed, TypeError, ValueError, RuntimeError) as error:
+        is_known = isinstance(error, AttentionNotServed)
+        reason = str(error) if is_known else "it does not take what a packed row of tokens needs"
+        raise StartupError(f"{family} is not supported: {reason}. {SUPPORTED}.") from error
     expected = model.config.get_text_config().num_hidden_layers
     if len(probe.layers) != expected:
         raise StartupError(
             f"{family} is not supported: {expected - len(probe.layers)} of its {expected} layers "
             "do not attend through Kvorum. They hide their attention, or carry a state of their "
-            "own that a batch of sequences would mix."
+            f"own that a batch of sequences would mix. {SUPPORTED}."
+        )
+    if not probe.has_same_last_key(alone):
+        raise StartupError(
+            f"{family} is not supported: what it makes of a token depends on the token's place in "
+            f"the batch, not on its position in the text alone. {SUPPORTED}."
+        )
+    if _hides_window(model.config.get_text_config(), probe.layers):
+        raise StartupError(
+            f"{family} is not supported: its config.json sets a sliding_window, and its layers do "
+            f"not tell Kvorum's attention of it. {SUPPORTED}."
         )
     return probe.layers
+
+
+def _hides_window(config: Any, layers: dict[int, LayerShape]) -> bool:
+    """A window that only transformers' own masks know of, and that a text could outgrow."""
+    window = getattr(config, "sliding_window", None)
+    kinds = getattr(config, "layer_types", None)
+    is_used = getattr(config, "use_sliding_window", True) is not False
+    if not window or not is_used or (kinds and "sliding_attention" not in kinds):
+        return False
+    is_narrow = bool(window < getattr(config, "max_position_embeddings", math.inf))
+    return is_narrow and all(shape.window is None for shape in layers.values())
+
+
+def _dry_run(
+    model: Any, device: torch.device, token_ids: list[int], positions: list[int]
+) -> ShapeProbe:
+    probe = ShapeProbe()
+    with torch.inference_mode():
+        model(
+            input_ids=torch.tensor([token_ids], device=device),
+            position_ids=torch.tensor([positions], device=device),
+            use_cache=False,
+            logits_to_keep=1,
+            kvorum=probe,
+        )
+    return probe
 
 
 def _size_cache(

@@ -13,6 +13,7 @@ import re
 from typing import TYPE_CHECKING
 
 from engine.models.errors import UnsupportedModel
+from engine.models.families import SUPPORTED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -62,18 +63,21 @@ def _check_architecture(config: Config, architecture: str, model_type: str) -> N
     if architecture == "Gemma3ForConditionalGeneration":
         raise UnsupportedModel(
             "Gemma3ForConditionalGeneration takes images, which are not served; take a text-only "
-            "Gemma 3 (Gemma3ForCausalLM, such as the 270m and 1b sizes)"
+            f"Gemma 3 (Gemma3ForCausalLM, such as the 270m and 1b sizes). {SUPPORTED}"
         )
     if not architecture.endswith(("ForCausalLM", "LMHeadModel")):
         raise UnsupportedModel(
             f"{architecture or 'a model without architectures'} is no causal language model; "
-            "take one whose config.json names a ...ForCausalLM"
+            f"take one whose config.json names a ...ForCausalLM. {SUPPORTED}"
         )
     if config.get("is_encoder_decoder") is True:
-        raise UnsupportedModel(f"{architecture} is an encoder and decoder; take a decoder only")
+        raise UnsupportedModel(
+            f"{architecture} is an encoder and decoder; take a decoder only. {SUPPORTED}"
+        )
     if _ENCODER_TYPES.fullmatch(model_type) and config.get("is_decoder") is not True:
         raise UnsupportedModel(
-            f"{model_type} is an encoder: its tokens see what follows them; take a decoder"
+            f"{model_type} is an encoder: its tokens see what follows them; take a decoder. "
+            f"{SUPPORTED}"
         )
 
 
@@ -83,15 +87,15 @@ def _check_layers(config: Config, model_type: str) -> None:
     refused = sorted(layers.union(*blocks))
     if refused:
         raise UnsupportedModel(
-            f"layers of type {', '.join(refused)} are not served (only full_attention and "
-            "sliding_attention are); take a model without them"
+            f"{model_type} has layers of type {', '.join(refused)}, which are not served (only "
+            f"full_attention and sliding_attention are); take a model without them. {SUPPORTED}"
         )
     recurrent = [k for k, v in config.items() if _RECURRENT_KEY.match(k) and v is not None]
     if recurrent or model_type in _RECURRENT_TYPES:
         named = f"config.json sets {recurrent[0]}: " if recurrent else ""
         raise UnsupportedModel(
             f"{named}{model_type} keeps a recurrent state, which is not served; take a model "
-            "with attention layers only"
+            f"with attention layers only. {SUPPORTED}"
         )
 
 
