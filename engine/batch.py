@@ -43,9 +43,11 @@ class BatchMaker:
     ) -> None:
         self._cache = cache
         self._device = device
+        self._numbers = np.arange(num_rows)
+        self._zeros = np.zeros(num_rows, dtype=np.int64)
         num_blocks = -(-max_model_len // cache.block_size) + 1
         self._tables = [
-            np.full((num_rows, num_blocks), scratch, dtype=np.int64)
+            np.full((num_rows, num_blocks), scratch, dtype=np.int32)
             for scratch in cache.scratch_blocks
         ]
 
@@ -61,16 +63,14 @@ class BatchMaker:
 
     def make(self, plan: StepPlan) -> Batch:
         """Tensors for a plan of at least one token."""
-        rows_S = np.array(plan.rows)
-        starts_S = np.array(plan.starts)
+        rows_S, starts_S = np.asarray(plan.rows), np.asarray(plan.starts)
         num_tokens, num_sequences = plan.num_tokens, len(rows_S)
         if num_tokens == num_sequences:
-            counts_S = np.ones(num_sequences, dtype=np.int64)
-            ends_S = np.arange(num_sequences)
+            counts_S, ends_S = np.asarray(plan.counts), self._numbers[:num_sequences]
             rows_T, positions_T = rows_S, starts_S
             num_decoding = num_sequences
         else:
-            counts_S = np.array(plan.counts)
+            counts_S = np.asarray(plan.counts)
             ends_S = counts_S.cumsum() - 1
             rows_T = np.repeat(rows_S, counts_S)
             positions_T = np.arange(num_tokens) + np.repeat(
@@ -78,7 +78,7 @@ class BatchMaker:
             )
             num_decoding = int((counts_S > 1).argmax())
         batch = Batch(
-            input_ids_1T=self._ints(np.array(plan.token_ids))[None],
+            input_ids_1T=self._ints(np.asarray(plan.token_ids))[None],
             position_ids_1T=self._ints(positions_T)[None],
             rows_S=rows_S,
             starts_S=starts_S,
@@ -124,7 +124,7 @@ class BatchMaker:
         lasts_B = positions_BT[:, -1] // size
         if window is None:
             blocks_BN = table[rows_B, : lasts_B.max() + 1]
-            firsts_B = np.zeros(len(rows_B), dtype=np.int64)
+            firsts_B = self._zeros[: len(rows_B)]
         else:
             firsts_B = np.maximum(starts_B - window + 1, 0) // size
             columns_BN = firsts_B[:, None] + np.arange((lasts_B - firsts_B).max() + 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -50,7 +51,7 @@ class ModelRunner:
         """Compute the plan's tokens into the cache and sample where the plan says so."""
         self._note(plan)
         batch = self._batches.make(plan)
-        draws_S = np.array(plan.draws)
+        draws_S = np.asarray(plan.draws) > 0
         kept_K = batch.ends_S[draws_S]
         scored = (
             [i for i, row in enumerate(plan.rows) if row in self._scored] if self._scored else []
@@ -87,8 +88,9 @@ class ModelRunner:
             TableChange(group, row, 0, [scratch])
             for group, scratch in enumerate(self._cache.scratch_blocks)
         ]
-        self.execute(StepPlan([row], [0], [2], [True], [0, 0], [start], changes))
-        self.execute(StepPlan([row], [0], [1], [True], [0]))
+        prefill = StepPlan(_ints(row), _ints(0), _ints(2), _ints(1), _ints(0, 0), [start], changes)
+        self.execute(prefill)
+        self.execute(StepPlan(_ints(row), _ints(0), _ints(1), _ints(1), _ints(0)))
 
     def _note(self, plan: StepPlan) -> None:
         self._batches.note(plan)
@@ -121,3 +123,7 @@ class ModelRunner:
             if plan.draws[index]:
                 del self._scored[start.row]
         return scores
+
+
+def _ints(*values: int) -> array[int]:
+    return array("q", values)

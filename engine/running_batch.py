@@ -6,6 +6,7 @@ finds in the request.
 
 from __future__ import annotations
 
+from array import array
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -43,6 +44,7 @@ class RunningBatch:
         self.num_preemptions = 0
         self._max_batch_tokens = config.max_batch_tokens
         self._free_rows = list(range(config.num_rows))[::-1]
+        self._ones = array("q", [1]) * config.num_rows
         self._row_starts: list[RowStart] = []
         self._last_preempted: Request | None = None
         self._stuck_at = -1
@@ -64,7 +66,7 @@ class RunningBatch:
         """What the next step computes, its blocks allocated; no rows if there is nothing to run."""
         for sequence in [s for s in self.running if s.num_computed_tokens >= s.num_slots]:
             self._make_room(sequence, now_ns)
-        plan = StepPlan([], [], [], [], [])
+        plan = StepPlan()
         prefilling = self._add_decodes(plan)
         budget = self._max_batch_tokens - len(plan.rows)
         for sequence in prefilling:
@@ -123,8 +125,9 @@ class RunningBatch:
                 token_ids(sequence.token_ids[start])
             else:
                 prefilling.append(sequence)
-        plan.counts.extend([1] * len(plan.rows))
-        plan.draws.extend([True] * len(plan.rows))
+        ones = self._ones[: len(plan.rows)]
+        plan.counts.extend(ones)
+        plan.draws.extend(ones)
         return prefilling
 
     def _add_chunk(self, plan: StepPlan, sequence: Sequence, budget: int) -> int:
@@ -141,7 +144,7 @@ class RunningBatch:
         plan.starts.append(start)
         plan.counts.append(count)
         plan.draws.append(start + count == sequence.num_tokens)
-        plan.token_ids.extend(sequence.token_ids[start : start + count])
+        plan.token_ids.fromlist(sequence.token_ids[start : start + count])
         return count
 
     def _make_room(self, sequence: Sequence, now_ns: int) -> None:

@@ -6,9 +6,15 @@ runner keeps in arrays what belongs to a row, so a plan says what has changed an
 
 from __future__ import annotations
 
+from array import array
+
 import msgspec
 
 from engine.protocol import SamplingParams, TokenLogprobs
+
+
+def _ints() -> array[int]:
+    return array("q")
 
 
 class RowStart(msgspec.Struct, frozen=True, gc=False):
@@ -39,9 +45,9 @@ class StepPlan(msgspec.Struct, frozen=True, gc=False):
     """What one forward pass does. Sequences lie one after the other in the packed row of tokens,
     those that compute a single token first.
 
-    The lists `rows`, `starts`, `counts` and `draws` have an entry for each sequence: its row, the
-    position of its first token here, how many tokens it computes, and whether the last of them
-    yields a new token. `token_ids` holds the tokens of all of them.
+    `rows`, `starts`, `counts` and `draws` (int64) have an entry for each sequence: its row, the
+    position of its first token here, how many tokens it computes, and 1 if the last of them yields
+    a new token, else 0. `token_ids` holds the tokens of all of them.
 
     Before anything else `table_changes` are noted, blocks of `copies` (group, from, to) are read,
     `dirty_blocks` (group, block) are zeroed, and the copies are written. Dirty ones may hold
@@ -49,11 +55,11 @@ class StepPlan(msgspec.Struct, frozen=True, gc=False):
     0 x NaN is still NaN.
     """
 
-    rows: list[int]
-    starts: list[int]
-    counts: list[int]
-    draws: list[bool]
-    token_ids: list[int]
+    rows: array[int] = msgspec.field(default_factory=_ints)
+    starts: array[int] = msgspec.field(default_factory=_ints)
+    counts: array[int] = msgspec.field(default_factory=_ints)
+    draws: array[int] = msgspec.field(default_factory=_ints)
+    token_ids: array[int] = msgspec.field(default_factory=_ints)
     row_starts: list[RowStart] = []
     table_changes: list[TableChange] = []
     copies: list[tuple[int, int, int]] = []
