@@ -138,5 +138,5 @@ class BatchMaker:
             size,
         )
 
-    def _ints(self, values: Ints) -> torch.Tensor:
+    def _ints(self, values: Ints | NDArray[np.int32]) -> torch.Tensor:
         return torch.from_numpy(values).to(self._device)

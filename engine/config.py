@@ -27,6 +27,7 @@ class SchedulerConfig(msgspec.Struct, frozen=True):
     max_running: int = 256
     max_waiting: int = 1024
     max_waiting_tokens: int = 1_000_000
+    max_samples: int = 16
 
     @property
     def num_rows(self) -> int:

@@ -10,8 +10,8 @@
           └── OutOfMemory                        weights or KV cache do not fit
 
 A fault of one request is no exception but an event, `protocol.Failed`, with one of the codes
-`ENGINE_ERROR`, `CONTEXT_LENGTH_EXCEEDED`, `DEADLINE_UNREACHABLE`, `MODEL_NOT_LOADED` or
-`ENGINE_UNAVAILABLE`.
+`ENGINE_ERROR`, `CONTEXT_LENGTH_EXCEEDED`, `DEADLINE_UNREACHABLE`, `MODEL_NOT_LOADED`,
+`INVALID_REQUEST` or `ENGINE_UNAVAILABLE`.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ SHUTTING_DOWN = "shutting_down"
 CONTEXT_LENGTH_EXCEEDED = "context_length_exceeded"
 DEADLINE_UNREACHABLE = "deadline_unreachable"
 MODEL_NOT_LOADED = "model_not_loaded"
+INVALID_REQUEST = "invalid_request"
 
 
 class EngineError(Exception):

@@ -37,6 +37,7 @@ class ModelEngine:
             KVCache(groups, max_step_tokens=ready.max_batch_tokens),
             config,
             max_model_len=ready.max_model_len,
+            vocab_size=ready.vocab_size or 1 << 32,
             model=ready.model,
         )
         self.step_started_ns = 0

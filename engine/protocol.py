@@ -230,6 +230,7 @@ class Ready(Message, frozen=True):
     num_parameters: int
     weight_bytes: int
     kv_cache_bytes: int
+    vocab_size: int = 0
 
 
 class Stats(Message, frozen=True):

@@ -70,6 +70,7 @@ def load(config: EngineConfig, progress: Callable[[float], None]) -> LoadedModel
     counts, max_model_len = _size_cache(config, sizes, allowed_bytes, device)
     block_size = config.cache.block_size
     cache = KVTensors(groups, counts, block_size, dtype, device)
+    vocab_size = model.config.get_text_config().vocab_size
     ready = Ready(
         model=card.name,
         device=_describe(device),
@@ -84,13 +85,14 @@ def load(config: EngineConfig, progress: Callable[[float], None]) -> LoadedModel
             count * block_size * size.bytes_per_token
             for count, size in zip(counts, sizes, strict=True)
         ),
+        vocab_size=vocab_size,
     )
     runner = ModelRunner(
         model,
         cache,
         device,
         num_rows=config.scheduler.num_rows,
-        vocab_size=model.config.get_text_config().vocab_size,
+        vocab_size=vocab_size,
         max_model_len=max_model_len,
     )
     runner.probe()

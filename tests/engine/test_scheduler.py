@@ -48,6 +48,7 @@ class Bench:
         block_size: int = 4,
         budget: int = 16,
         windows: Windows = (None,),
+        vocab_size: int = 1 << 32,
         **config: object,
     ) -> None:
         self.max_len = num_blocks * block_size
@@ -55,7 +56,9 @@ class Bench:
         self.cache = make_cache(num_blocks, block_size, windows, budget)
         self.pool = self.cache.groups[0].pool
         limits = SchedulerConfig(**{"max_batch_tokens": budget, "max_running": 8, **config})
-        self.scheduler = Scheduler(self.cache, limits, max_model_len=self.max_len)
+        self.scheduler = Scheduler(
+            self.cache, limits, max_model_len=self.max_len, vocab_size=vocab_size
+        )
         self.runner = HashRunner(num_blocks, block_size, windows)
         self.told: defaultdict[str, list[RequestEvent]] = defaultdict(list)
 
@@ -170,6 +173,28 @@ def test_a_prompt_that_can_never_run_fails_at_once(num_tokens: int) -> None:
     bench.submit(make_submit("a", [1] * num_tokens))
     assert [getattr(event, "code", "") for event in bench.told["a"]] == ["context_length_exceeded"]
     assert not bench.scheduler.has_work
+
+
+@pytest.mark.parametrize(
+    ("prompt", "params"),
+    [
+        ([1, 7], {}),
+        ([1], {"num_samples": 0}),
+        ([1], {"num_samples": 10**9}),
+        ([1], {"num_samples": -1}),
+        ([1], {"max_tokens": 0}),
+        ([1], {"max_tokens": -5}),
+    ],
+)
+def test_what_the_service_should_have_refused_fails_alone(
+    prompt: list[int], params: dict[str, int]
+) -> None:
+    bench = Bench(vocab_size=7)
+    bench.submit(make_submit("good", [2]))
+    bench.submit(make_submit("bad", prompt, **params))  # type: ignore[arg-type]
+    assert [getattr(event, "code", "") for event in bench.told["bad"]] == ["invalid_request"]
+    bench.run()
+    assert bench.tokens("good") == expected_tokens([2], 4)
 
 
 def test_generation_ends_at_the_context() -> None:
