@@ -106,6 +106,7 @@ class EngineActor:
                 async with anyio.create_task_group() as tasks:
                     tasks.start_soon(self._beat)
                     down = await self._serve_until_end(device, loader, tasks)
+                    self._say(down)  # at once: a load that has begun is waited for
                     tasks.cancel_scope.cancel()
             finally:
                 self._say(down)
@@ -130,6 +131,7 @@ class EngineActor:
 
     async def _serve(self, device: Device, loader: Device, tasks: TaskGroup) -> None:
         await self._open_model(self._config, device, device)
+        self._say(self._models[self._config.card.name].ready)
         try:
             while True:
                 await checkpoint_if_cancelled()  # a busy loop has no other place to notice
@@ -163,9 +165,13 @@ class EngineActor:
                     self._events += self._submit(submit)
                 case Abort(request_id, reason, sample):
                     self._events += self._abort(request_id, reason, sample)
-                case LoadModel(_, config):
-                    wanted = msgspec.msgpack.decode(config, type=EngineConfig)
-                    self._begin_load(wanted, device, loader, tasks)
+                case LoadModel(name, config):
+                    try:
+                        wanted = msgspec.msgpack.decode(config, type=EngineConfig)
+                    except msgspec.DecodeError:
+                        self._say(LoadFailed(name, "What is to be loaded is no configuration."))
+                    else:
+                        self._begin_load(wanted, device, loader, tasks)
                 case UnloadModel(name):
                     await self._unload(name, device)
             raw = self._receive_nowait()
@@ -203,15 +209,21 @@ class EngineActor:
     async def _load_beside(self, config: EngineConfig, device: Device, loader: Device) -> None:
         """Load one more model on a thread of its own, so that the steps of the others go on."""
         name = config.card.name
+        fault = ""
         try:
             await self._open_model(config, device, loader)
         except StartupError as error:
-            self._say(LoadFailed(name, str(error)))
+            fault = str(error)
         except Exception:
             logger.exception("loading %s failed", name)
-            self._say(LoadFailed(name, f"{name} cannot be loaded; see the server's log."))
+            fault = f"{name} cannot be loaded; see the server's log."
+        if fault:  # the exception is gone by now, and with it the last reference to the weights
+            await loader.run(release_memory)
+            self._say(LoadFailed(name, fault))
         if not self._loading.pop(name):
             await self._unload(name, device)
+        elif not fault:
+            self._say(self._models[name].ready)
 
     async def _open_model(self, config: EngineConfig, device: Device, loader: Device) -> None:
         """Raises StartupError: it cannot be loaded, or is more than the memory that is left."""
@@ -221,7 +233,6 @@ class EngineActor:
             config = self._within_budget(config)
             loaded = await loader.run(lambda: self._load(config, progress))
             self._models[name] = ModelEngine(loaded, config.scheduler, device, self._clock)
-        self._say(loaded.ready)
 
     def _within_budget(self, config: EngineConfig) -> EngineConfig:
         """Told of as much memory as the loaded models leave."""

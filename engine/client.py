@@ -25,7 +25,6 @@ from engine.protocol import (
     ENGINE,
     Abort,
     AbortReason,
-    Command,
     Crashed,
     Down,
     Failed,
@@ -120,6 +119,7 @@ class EngineClient:
         self.crash: Crashed | None = None
         self.num_crashes = 0
         self.load_fraction = 0.0
+        self._unloading: set[str] = set()
         self._heard_s = -math.inf
         self._end_s = 0.0
         self._mean_gap_s = 0.0
@@ -127,6 +127,7 @@ class EngineClient:
         self._limits = limits
         self._conversations: dict[str, Conversation] = {}
         self._num_prompt_tokens = 0
+        self._num_samples = 0
         self._settled = anyio.Event()
         self._stopped = anyio.Event()
         self._changed = anyio.Event()
@@ -185,25 +186,28 @@ class EngineClient:
             EngineUnavailable: the engine is dead.
         """
         num_tokens = len(submit.prompt) // 4
-        self._admit(num_tokens)
+        self._admit(num_tokens, submit.num_samples)
+        raw = encode(submit)
         conversation = Conversation(submit.request_id)
         self._conversations[submit.request_id] = conversation
         self._num_prompt_tokens += num_tokens
+        self._num_samples += submit.num_samples
         with closing(conversation):
-            self._send(submit)
+            self._send(raw)
             try:
                 yield conversation
             finally:
                 del self._conversations[submit.request_id]
                 self._note_end()
                 self._num_prompt_tokens -= num_tokens
+                self._num_samples -= submit.num_samples
                 if not conversation.is_over:
                     self.abort(submit.request_id, "abort")
 
     def abort(self, request_id: str, reason: AbortReason, sample: int | None = None) -> None:
         """Ask the engine to end a request, or a sample of it; harmless if it is over."""
         if self.down is None:
-            self._send(Abort(request_id, reason, sample))
+            self._send(encode(Abort(request_id, reason, sample)))
 
     async def load_model(self, config: EngineConfig) -> Ready:
         """Load one more model beside those that are there, and wait until it is.
@@ -215,7 +219,7 @@ class EngineClient:
         name = config.card.name
         self._check_alive()
         self.load_failures.pop(name, None)
-        self._send(LoadModel(name, msgspec.msgpack.encode(config)))
+        self._send(encode(LoadModel(name, msgspec.msgpack.encode(config))))
         while name not in self.models:
             await self._changed.wait()
             self._check_alive()
@@ -230,15 +234,18 @@ class EngineClient:
             EngineUnavailable: the engine died or was stopped meanwhile.
         """
         self._check_alive()
-        self._send(UnloadModel(name))
-        while name in self.models:
+        self.models.pop(name, None)
+        self._unloading.add(name)
+        self._send(encode(UnloadModel(name)))
+        while name in self._unloading:
             await self._changed.wait()
             self._check_alive()
 
-    def _admit(self, num_tokens: int) -> None:
+    def _admit(self, num_tokens: int, num_samples: int) -> None:
         limits = self._limits
         self._check_alive()
-        too_many = len(self._conversations) >= limits.max_running + limits.max_waiting
+        most = limits.max_running + limits.max_waiting
+        too_many = self._conversations and self._num_samples + num_samples > most
         too_long = self._conversations and (
             self._num_prompt_tokens + num_tokens > limits.max_waiting_tokens
         )
@@ -270,11 +277,11 @@ class EngineClient:
         if self.crash is not None:
             raise EngineUnavailable("The engine has died and is being started again.")
 
-    def _send(self, command: Command) -> None:
+    def _send(self, command: bytes) -> None:
         """The channel is unbounded but its load is not: `_admit` bounds the submits in flight,
         and each has a few aborts at most. So nothing is ever lost, and order is kept."""
         try:
-            self._commands.send_nowait(encode(command))
+            self._commands.send_nowait(command)
         except (anyio.BrokenResourceError, anyio.ClosedResourceError):
             self._note_down(Down(ENGINE_UNAVAILABLE, "The engine has stopped."))
 
@@ -294,6 +301,8 @@ class EngineClient:
                 self._note_change()
             case Unloaded(model):
                 self.models.pop(model, None)
+                self._unloading.discard(model)
+                self.load_failures[model] = f"{model} was unloaded while it was loaded."
                 self._note_change()
             case Crashed() as crash:
                 self._note_crash(crash)
@@ -319,6 +328,7 @@ class EngineClient:
         process to find: the abort behind it sees to that."""
         self.ready, self.crash, self.stats = None, crash, Stats()
         self.models.clear()
+        self._unloading.clear()
         self._note_change()
         self.num_crashes += 1
         self.load_fraction = 0.0

@@ -91,6 +91,8 @@ class ModelRunner:
         prefill = StepPlan(_ints(row), _ints(0), _ints(2), _ints(1), _ints(0, 0), [start], changes)
         self.execute(prefill)
         self.execute(StepPlan(_ints(row), _ints(0), _ints(1), _ints(1), _ints(0)))
+        # Padding reads these blocks: what the probe left must not reach anybody.
+        self._cache.prepare([], list(enumerate(self._cache.scratch_blocks)))
 
     def _note(self, plan: StepPlan) -> None:
         self._batches.note(plan)

@@ -7,7 +7,7 @@ _SHARE = 1 / 16
 
 
 class Pace:
-    """The mean time between two starts while somebody waited."""
+    """The mean time between two starts, since the queue was empty for the last time."""
 
     def __init__(self) -> None:
         self._mean_gap_ns = 0.0
@@ -15,12 +15,15 @@ class Pace:
 
     def note_start(self, now_ns: int, num_waiting: int) -> None:
         """A request has started, and `num_waiting` still wait."""
+        if not num_waiting:
+            self._mean_gap_ns, self._last_start_ns = 0.0, 0
+            return
         if self._last_start_ns:
             gap_ns = now_ns - self._last_start_ns
             self._mean_gap_ns += (gap_ns - self._mean_gap_ns) * _SHARE
-        self._last_start_ns = now_ns if num_waiting else 0
+        self._last_start_ns = now_ns
 
     def expected_start_ns(self, num_waiting: int, now_ns: int) -> int:
-        """When a request starts that comes now behind `num_waiting` others; never too late a time:
-        without others, or without experience, it is now."""
+        """When a request starts that comes now behind `num_waiting` others. The mean grows from
+        nothing, so without experience, or without others, it is now."""
         return now_ns + int(num_waiting * self._mean_gap_ns)

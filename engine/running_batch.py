@@ -36,7 +36,8 @@ class RunningBatch:
 
     def __init__(self, cache: KVCache, config: SchedulerConfig) -> None:
         self.cache = cache
-        self.pace = Pace()
+        self._pace = Pace()
+        self._is_in_order = config.policy == "fifo"
         self.waiting = waiting_queue(config.policy, self._num_uncached_tokens)
         self.running: list[Sequence] = []
         self.in_step: list[Sequence] = []
@@ -53,6 +54,13 @@ class RunningBatch:
         """Let it wait for its turn."""
         self.waiting.add(sequence)
         self._stuck_at = -1
+
+    def expected_start_ns(self, now_ns: int) -> int:
+        """When a sequence could start that comes now; never too late a time. Where others may be
+        overtaken, or a row is left for it, that is now."""
+        if len(self._free_rows) > len(self.waiting) or not self._is_in_order:
+            return now_ns
+        return self._pace.expected_start_ns(len(self.waiting), now_ns)
 
     def fork(self, parent: Sequence, child: Sequence) -> None:
         """Let `child` run from where the prompt ends, or wait if there is no place."""
@@ -156,8 +164,8 @@ class RunningBatch:
 
     def _victim(self) -> Sequence:
         """Who yields: the least urgent, and of these the youngest. Not the one that yielded last:
-        whoever asks for room has drawn a token since it started, so every change of turns is paid
-        for by progress."""
+        whoever asks for room has drawn a token since it started, or has just forked, so every
+        change of turns is paid for by progress."""
         spared = self._last_preempted
         others = [s for s in self.running if s.request is not spared] or self.running
         return max(others, key=by_priority)
@@ -196,7 +204,7 @@ class RunningBatch:
         request.queues.append((sequence.queued_ns, now_ns))
         if not request.prefill_start_ns:
             request.prefill_start_ns = now_ns
-            self.pace.note_start(now_ns, len(self.waiting))
+            self._pace.note_start(now_ns, len(self.waiting))
         if not request.is_announced:
             request.num_cached_tokens = sequence.num_computed_tokens
             request.prompt_logprobs = []
@@ -237,4 +245,9 @@ class RunningBatch:
         return self.cache.num_cached_blocks(sequence)
 
     def _num_uncached_tokens(self, sequence: Sequence) -> int:
-        return sequence.num_tokens - self._num_hits(sequence) * self.cache.block_size
+        """For the order of service: looked up once for each change of what can be had."""
+        if sequence.uncached_at != self.cache.num_wakes:
+            sequence.uncached_at = self.cache.num_wakes
+            num_cached = self._num_hits(sequence) * self.cache.block_size
+            sequence.num_uncached_then = sequence.num_tokens - num_cached
+        return sequence.num_uncached_then

@@ -13,12 +13,7 @@ from collections import Counter
 from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING
 
-from engine.errors import (
-    CONTEXT_LENGTH_EXCEEDED,
-    DEADLINE_UNREACHABLE,
-    ENGINE_ERROR,
-    INVALID_REQUEST,
-)
+from engine.errors import DEADLINE_UNREACHABLE, ENGINE_ERROR
 from engine.protocol import (
     AbortReason,
     Failed,
@@ -33,6 +28,7 @@ from engine.protocol import (
     Tokens,
 )
 from engine.request import Request
+from engine.request_check import fault_of
 from engine.running_batch import RunningBatch
 from engine.sequence import SequenceState
 
@@ -94,14 +90,18 @@ class Scheduler:
 
     def submit(self, submit: Submit, now_ns: int) -> list[Addressed]:
         """Queue a request, or fail it at once if it can never run, or not before its deadline."""
-        assert submit.request_id not in self._requests, "request ids are the service's, unique"
         self._num_submits += 1
-        if (fault := self._fault_of(submit)) is not None:
+        fault = fault_of(
+            submit,
+            max_model_len=self._max_model_len,
+            vocab_size=self._vocab_size,
+            max_samples=self._max_samples,
+        )
+        if fault is not None:
             self._finishes["error"] += 1
             return [(submit.request_id, fault)]
         request = Request(submit, self._num_submits, self._max_model_len, self._model)
-        start_ns = self._batch.pace.expected_start_ns(len(self._batch.waiting), now_ns)
-        if request.deadline_ns and start_ns > request.deadline_ns:
+        if request.deadline_ns and self._batch.expected_start_ns(now_ns) > request.deadline_ns:
             return [(request.request_id, self._unreachable(request))]
         self._requests[request.request_id] = request
         self._note_deadline(request)
@@ -216,21 +216,6 @@ class Scheduler:
         owned = Counter(id(s) for r in self._requests.values() for s in r.sequences)
         assert queued == owned, "a sequence is in no queue, or in two"
         assert all(r.sequences for r in self._requests.values()), "a request has no samples left"
-
-    def _fault_of(self, submit: Submit) -> Failed | None:
-        """Why it can never run. The service has checked all of this before: a request that slips
-        through must not harm those beside it."""
-        token_ids = submit.prompt_token_ids
-        if not 0 < len(token_ids) < self._max_model_len:
-            message = f"The prompt must have 1 to {self._max_model_len - 1} tokens."
-            return Failed(CONTEXT_LENGTH_EXCEEDED, message)
-        if max(token_ids) >= self._vocab_size:
-            return Failed(INVALID_REQUEST, "The prompt has a token that the model does not know.")
-        if not 1 <= submit.num_samples <= self._max_samples:
-            return Failed(INVALID_REQUEST, f"A request has 1 to {self._max_samples} samples.")
-        if submit.params.max_tokens < 1:
-            return Failed(INVALID_REQUEST, "A request must ask for one token or more.")
-        return None
 
     def _note_deadline(self, request: Request) -> None:
         """Remember it, and forget those of requests that have ended, when these are the most."""

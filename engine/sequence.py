@@ -67,6 +67,7 @@ class Sequence:
         "num_reserved_blocks",
         "num_slots",
         "num_tokens",
+        "num_uncached_then",
         "number",
         "params",
         "queued_ns",
@@ -77,6 +78,7 @@ class Sequence:
         "stop_ids",
         "tables",
         "token_ids",
+        "uncached_at",
         "waits_for",
     )
 
@@ -113,6 +115,8 @@ class Sequence:
         self.block_names: list[BlockName] = []
         self.num_named_blocks = 0
         self.next_name_at = 0
+        self.uncached_at = -1
+        self.num_uncached_then = 0
         self._root = root
 
     @property

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 MAX_OVERTAKEN = 32
 """So often the oldest of all may be passed over. Whoever finds p sequences before it starts after
 at most (MAX_OVERTAKEN + 1) * (p + 1) starts, its own included: each one before it is the oldest for
-at most MAX_OVERTAKEN + 1 of them, and then it is itself."""
+at most MAX_OVERTAKEN + 1 of them, and then it is itself. To the p belong those that come later and
+are yet older: samples that have not forked, and whoever is preempted meanwhile."""
 
 OUTPUT_WEIGHT = 2
 """An output token costs as much as so many prompt tokens: it has a step of its own."""
@@ -30,7 +31,8 @@ class DynamicQueue:
 
     The tenant that has been served least is next, counted in tokens (the virtual token counter of
     Sheng et al., "Fairness in serving large language models", OSDI 2024: a tenant that comes back
-    is lifted to the least of those that wait, so that it saves no credit). Of its oldest sequences
+    is lifted to the least of those that wait, or to the last that started, so that it saves no
+    credit). Of its oldest sequences
     the one with the least left to compute is first, what the prefix cache holds not counted.
     """
 
@@ -42,6 +44,8 @@ class DynamicQueue:
         self._served: defaultdict[str, int] = defaultdict(int)
         self._charged: dict[Sequence, tuple[str, int]] = {}
         self._num_overtaken = 0
+        self._level = 0
+        """How much the tenant that started last had been served before."""
 
     def __len__(self) -> int:
         return len(self._all)
@@ -57,9 +61,8 @@ class DynamicQueue:
         tenant = sequence.request.tenant
         self._settle(sequence)
         if tenant not in self._of_tenant:
-            if self._of_tenant:
-                least = min(self._served[t] for t in self._of_tenant)
-                self._served[tenant] = max(self._served[tenant], least)
+            least = min((self._served[t] for t in self._of_tenant), default=self._level)
+            self._served[tenant] = max(self._served[tenant], least)
             self._of_tenant[tenant] = SortedQueue(by_arrival)
         self._of_tenant[tenant].add(sequence)
         self._all.add(sequence)
@@ -79,6 +82,7 @@ class DynamicQueue:
         elif starts:
             self._num_overtaken += 1
         if starts:
+            self._level = self._served[tenant]
             self._served[tenant] += self._num_uncached_tokens(sequence)
             self._charged[sequence] = tenant, sequence.num_tokens
 

@@ -381,14 +381,51 @@ async def test_a_model_unloaded_while_it_loads_goes_as_soon_as_it_has_come() -> 
     async with engine(load=shelf) as client:
         await client.wait_ready()
         shelf.gate.clear()
+
+        async def load_in_vain() -> None:
+            with pytest.raises(StartupError, match="was unloaded"):
+                await client.load_model(config_of("brief"))
+
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(client.load_model, config_of("brief"))
+            tasks.start_soon(load_in_vain)
             await settle(client)
-            await client.unload_model("brief")
+            tasks.start_soon(client.unload_model, "brief")
+            await settle(client)
             shelf.gate.set()
         await client.load_model(config_of("next"))
         (failed,) = await answer(client, submit("a", [1], model="brief"))
         assert isinstance(failed, Failed)
+
+
+async def test_a_broken_engine_says_so_while_another_model_still_loads() -> None:
+    shelf = Shelf()
+    async with engine(load=shelf) as client:
+        await client.wait_ready()
+        shelf.gate.clear()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(load_until_down, client)
+            await settle(client)
+            shelf.runners["m"].faults.append(RuntimeError("broken"))
+            shelf.runners["m"].is_broken = True
+            with client.generate(submit("a", [1])) as conversation:
+                assert isinstance((await all_events(conversation))[-1], Failed)
+            assert (await client.wait_down()).code == "engine_error"
+            shelf.gate.set()
+
+
+async def load_until_down(client: EngineClient) -> None:
+    with pytest.raises(EngineUnavailable):
+        await client.load_model(config_of("slow"))
+
+
+async def test_a_request_that_cannot_be_encoded_leaves_nothing_behind() -> None:
+    async with engine() as client:
+        await client.wait_ready()
+        bad = msgspec.structs.replace(submit("a", [1]), deadline_ns=2**64)
+        with pytest.raises(OverflowError), client.generate(bad):
+            pass
+        assert client.num_in_flight == 0
+        assert await answer(client, submit("b", [1]))
 
 
 async def test_models_share_one_budget_of_memory() -> None:
