@@ -14,6 +14,7 @@ import cProfile
 import pstats
 import statistics
 import time
+from itertools import pairwise
 
 import torch
 
@@ -37,7 +38,9 @@ def main() -> None:
     """Print one line for each number of running sequences."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--profile", action="store_true", help="print where 512 sequences' time goes")
+    parser.add_argument(
+        "--profile", action="store_true", help="print where 512 sequences' time goes"
+    )
     options = parser.parse_args()
     if options.profile:
         with cProfile.Profile() as profile:
@@ -103,7 +106,7 @@ class Bench:
         times.append(time.perf_counter_ns())
         _ = [(request_id, encode(event)) for request_id, event in events]
         times.append(time.perf_counter_ns())
-        schedule, batch, _, update, publish = (b - a for a, b in zip(times, times[1:], strict=False))
+        schedule, batch, _, update, publish = (b - a for a, b in pairwise(times))
         return schedule, update, publish, batch, num_drawing
 
 
