@@ -94,6 +94,7 @@ class EngineActor:
         self._loading: dict[str, bool] = {}
         """Models on their way, and whether they are still wanted."""
         self._one_load = anyio.Lock()
+        self._is_down = False
         self._totals = TotalStats()
         self._events: list[Addressed] = []
         """For the next frame. Kept here so that no end of the actor loses what a request's end is."""
@@ -266,7 +267,7 @@ class EngineActor:
         frame = [(request_id, encode(event)) for request_id, event in self._events]
         self._events.clear()
         frame.append((ENGINE, encode(self._stats())))
-        self._deliver(frame)
+        self._send(frame)
 
     def _stats(self) -> Stats:
         return self._totals.with_running(
@@ -274,7 +275,13 @@ class EngineActor:
         )
 
     def _say(self, event: EngineEvent) -> None:
-        self._deliver([(ENGINE, encode(event))])
+        self._send([(ENGINE, encode(event))])
+        self._is_down |= isinstance(event, Down)
+
+    def _send(self, frame: Frame) -> None:
+        """An engine that is down is silent, though a load may still be running."""
+        if not self._is_down:
+            self._deliver(frame)
 
     def _progress(self, model: str) -> Callable[[float], None]:
         """For the device thread: frames are delivered in the event loop, in a task's context."""
