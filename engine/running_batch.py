@@ -185,7 +185,7 @@ class RunningBatch:
         """Start the first waiting sequence that need not wait for a prefix, if there is room."""
         if not self._free_rows or not self.waiting or self._stuck_at == self.cache.num_wakes:
             return None
-        for sequence in islice(self.waiting.candidates(self.running), _MAX_LOOKED_AT):
+        for sequence in islice(self.waiting.candidates(), _MAX_LOOKED_AT):
             if self.cache.is_waiting(sequence):
                 continue
             num_hits = self._num_hits(sequence)
@@ -216,6 +216,7 @@ class RunningBatch:
         """Its place in the batch, and what the runner must know of it."""
         sequence.row = self._free_rows.pop()
         self.running.append(sequence)
+        self.waiting.started(sequence)
         self._announce_row(sequence)
         self.cache.announce_tables(sequence)
 
@@ -233,6 +234,7 @@ class RunningBatch:
 
     def _stop_running(self, sequence: Sequence, *, is_clean: bool) -> None:
         self.running.remove(sequence)
+        self.waiting.stopped(sequence)
         self._free_rows.append(sequence.row)
         self.cache.release(sequence, is_clean=is_clean)
         sequence.row = -1

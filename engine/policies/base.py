@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
     from engine.sequence import Sequence
 
@@ -32,7 +32,14 @@ class WaitingQueue(Protocol):
         """It `starts`, or else its request is over. It must be in the queue: KeyError."""
         ...
 
-    def candidates(self, running: Iterable[Sequence]) -> Iterator[Sequence]:
-        """In the order in which they should start, given those that run. The queue must not change
-        while this is read."""
+    def candidates(self) -> Iterator[Sequence]:
+        """In the order in which they should start. The queue must not change while this is read."""
+        ...
+
+    def started(self, sequence: Sequence) -> None:
+        """It runs from now on, from the queue or as a fork that never waited."""
+        ...
+
+    def stopped(self, sequence: Sequence) -> None:
+        """It runs no more: it is over, or about to be added again."""
         ...

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from engine.policies.sorted_queue import SortedQueue, by_arrival
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator
 
     from engine.sequence import Sequence
 
@@ -42,7 +42,8 @@ class DynamicQueue:
         self._all = SortedQueue(by_arrival)
         self._of_tenant: dict[str, SortedQueue] = {}
         self._served: defaultdict[str, int] = defaultdict(int)
-        self._charged: dict[Sequence, tuple[str, int]] = {}
+        self._running: dict[Sequence, int] = {}
+        """How many tokens each had when it started: what it has drawn since is not in `_served` yet."""
         self._num_overtaken = 0
         self._level = 0
         """How much the tenant that started last had been served before."""
@@ -59,7 +60,6 @@ class DynamicQueue:
 
     def add(self, sequence: Sequence) -> None:
         tenant = sequence.request.tenant
-        self._settle(sequence)
         if tenant not in self._of_tenant:
             least = min((self._served[t] for t in self._of_tenant), default=self._level)
             self._served[tenant] = max(self._served[tenant], least)
@@ -84,35 +84,35 @@ class DynamicQueue:
         if starts:
             self._level = self._served[tenant]
             self._served[tenant] += self._num_uncached_tokens(sequence)
-            self._charged[sequence] = tenant, sequence.num_tokens
+            self._forget_idle_tenants()
 
-    def candidates(self, running: Iterable[Sequence]) -> Iterator[Sequence]:
-        if not self._all:
-            return iter(())
+    def candidates(self) -> Iterator[Sequence]:
         if self._num_overtaken >= MAX_OVERTAKEN:
-            return islice(self._all.candidates(running), 1)
-        self._forget_ended(running)
-        served = self._served.copy()
-        for sequence, (tenant, num_tokens) in self._charged.items():
-            served[tenant] += (sequence.num_tokens - num_tokens) * OUTPUT_WEIGHT
-        tenants = sorted(self._of_tenant, key=lambda tenant: (served[tenant], tenant))
+            return islice(self._all.candidates(), 1)
+        served = {tenant: self._served[tenant] for tenant in self._of_tenant}
+        for sequence, num_tokens in self._running.items():
+            if sequence.request.tenant in served:
+                served[sequence.request.tenant] += _output_cost(sequence, num_tokens)
+        tenants = sorted(served, key=lambda tenant: (served[tenant], tenant))
         return chain.from_iterable(self._shortest_first(tenant) for tenant in tenants)
 
+    def started(self, sequence: Sequence) -> None:
+        self._running[sequence] = sequence.num_tokens
+
+    def stopped(self, sequence: Sequence) -> None:
+        tenant = sequence.request.tenant
+        self._served[tenant] += _output_cost(sequence, self._running.pop(sequence))
+
     def _shortest_first(self, tenant: str) -> list[Sequence]:
-        oldest = islice(self._of_tenant[tenant].candidates(()), _MAX_COMPARED)
+        oldest = islice(self._of_tenant[tenant].candidates(), _MAX_COMPARED)
         return sorted(oldest, key=lambda s: (self._num_uncached_tokens(s), *by_arrival(s)))
 
-    def _forget_ended(self, running: Iterable[Sequence]) -> None:
-        """What those that have ended drew is known for good now."""
-        alive = set(map(id, running))
-        for sequence in [s for s in self._charged if id(s) not in alive]:
-            self._settle(sequence)
-        if len(self._served) > len(self._of_tenant) + len(self._charged) + 1000:
-            # Tenants come and go for ever; who has been served least of those away begins anew.
-            busy = {*self._of_tenant, *(tenant for tenant, _ in self._charged.values())}
+    def _forget_idle_tenants(self) -> None:
+        """They come and go for ever; whoever comes again is lifted to the others."""
+        if len(self._served) > len(self._of_tenant) + len(self._running) + 1000:
+            busy = {*self._of_tenant, *(s.request.tenant for s in self._running)}
             self._served = defaultdict(int, {t: n for t, n in self._served.items() if t in busy})
 
-    def _settle(self, sequence: Sequence) -> None:
-        tenant, num_tokens = self._charged.pop(sequence, ("", sequence.num_tokens))
-        if tenant:
-            self._served[tenant] += (sequence.num_tokens - num_tokens) * OUTPUT_WEIGHT
+
+def _output_cost(sequence: Sequence, num_tokens_before: int) -> int:
+    return (sequence.num_tokens - num_tokens_before) * OUTPUT_WEIGHT

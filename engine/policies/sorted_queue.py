@@ -6,7 +6,7 @@ from bisect import bisect_left, insort
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator
 
     from engine.sequence import Sequence
 
@@ -53,5 +53,11 @@ class SortedQueue:
         del self._sequences[key]
         del self._keys[bisect_left(self._keys, key)]
 
-    def candidates(self, running: Iterable[Sequence]) -> Iterator[Sequence]:
+    def candidates(self) -> Iterator[Sequence]:
         return (self._sequences[key] for key in self._keys)
+
+    def started(self, sequence: Sequence) -> None:
+        """The order does not depend on who runs."""
+
+    def stopped(self, sequence: Sequence) -> None:
+        """The order does not depend on who runs."""

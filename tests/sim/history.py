@@ -19,6 +19,17 @@ if TYPE_CHECKING:
 
 NUM_STEPS = 300
 
+_TELLING = (
+    SimulationFailure,
+    BaseExceptionGroup,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    TypeError,
+    ValueError,
+)
+"""What else is in hand when something is raised is how the event loop works."""
+
 _LOGGERS = ("engine.actor", "engine.model_engine")
 
 
@@ -80,7 +91,7 @@ def _leaves(error: BaseException) -> list[BaseException]:
     if not leaves:
         leaves = [error]
     earlier = error.__context__
-    if isinstance(earlier, SimulationFailure | AssertionError | BaseExceptionGroup):
+    if isinstance(earlier, _TELLING):
         leaves += _leaves(earlier)
     return leaves
 

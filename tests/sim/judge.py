@@ -9,7 +9,7 @@ from tests.sim.failure import claim
 
 if TYPE_CHECKING:
     from collections import Counter
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
     from engine.policies.base import WaitingQueue
     from engine.scheduler import Scheduler
@@ -43,8 +43,14 @@ class WatchedQueue:
     def head(self) -> Sequence | None:
         return self._inner.head
 
-    def candidates(self, running: Iterable[Sequence]) -> Iterator[Sequence]:
-        return self._inner.candidates(running)
+    def candidates(self) -> Iterator[Sequence]:
+        return self._inner.candidates()
+
+    def started(self, sequence: Sequence) -> None:
+        self._inner.started(sequence)
+
+    def stopped(self, sequence: Sequence) -> None:
+        self._inner.stopped(sequence)
 
     def add(self, sequence: Sequence) -> None:
         self._inner.add(sequence)
@@ -148,7 +154,7 @@ def check_work_conserved(scheduler: Scheduler, shape: ModelShape, plan: StepPlan
         return
     if plan.num_tokens >= shape.config.max_batch_tokens:
         return
-    for sequence in waiting.candidates(scheduler._batch.running):
+    for sequence in waiting.candidates():
         num_hits = scheduler._batch._num_hits(sequence)
         if sequence.waits_for in scheduler._cache._computing:
             continue
@@ -185,8 +191,7 @@ def check_quiet(scheduler: Scheduler, shape: ModelShape) -> None:
     )
     claim(not cache._copies, "no copy is left to be made")
     claim(not scheduler._deadlines, "no deadline outlives its day")
-    charged = getattr(scheduler._batch.waiting, "_charged", {})
-    claim(len(charged) <= 1, "nobody's charge is left but the last one's")
+    claim(not getattr(scheduler._batch.waiting, "_running", {}), "nobody is charged for any more")
 
 
 def seen_in(scheduler: Scheduler, plan: StepPlan, seen: Counter[str]) -> None:

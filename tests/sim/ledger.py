@@ -85,6 +85,10 @@ class Told:
             reference.tokens[: len(drawn)] == drawn for reference in self._references.values()
         )
 
+    @property
+    def is_aborted(self) -> bool:
+        return (None, "abort") in self._aborts
+
     def note_abort(self, abort: Abort) -> None:
         self._aborts.add((abort.sample, abort.reason))
 

@@ -7,17 +7,18 @@ there it is one more seed. What must stay found for ever has a test of its own b
 from __future__ import annotations
 
 WORLDS: dict[int, str] = {
+    3: "a step that raised with two samples of one request in it ended the engine",
+    5: "what had been told before a step was lost when the device broke in it, or the commands ended",
     6: "totals fell in the frame that told of an unloaded model's requests",
-    8: "a step that raised with two samples of one request in it ended the engine",
-    10: "a refusal was lost when the device broke in the step after it",
-    98: "blocks that a window gave back before the first token were reused with what is not finite",
+    24: "the next in line waited on though the one for whom there was no room had left",
+    155: "blocks that a window gave back before the first token were reused with what is not finite",
 }
 """For `simulate`."""
 
 CROWDS: dict[int, str] = {
-    8: "a step that raised with two samples of one request in it ended the engine",
-    85: "blocks that a window gave back before the first token were reused with what is not finite",
-    108: "a copy for a sequence that yielded in the same plan went into another one's block",
-    182: "whoever there was room for waited after the one before it, for whom there was none, had left",
+    3: "a step that raised with two samples of one request in it ended the engine",
+    48: "the next in line waited on though the one for whom there was no room had left",
+    81: "a copy for a sequence that yielded in the same plan went into another one's block",
+    84: "blocks that a window gave back before the first token were reused with what is not finite",
 }
 """For `simulate_crowd`."""

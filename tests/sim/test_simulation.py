@@ -18,7 +18,7 @@ from tests.sim.history import NUM_STEPS, simulate, simulate_crowd
 from tests.sim.regressions import CROWDS, WORLDS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
     from engine.sequence import Sequence
 
@@ -138,11 +138,8 @@ def test_a_seed_is_one_history(seed: int) -> None:
 def test_a_broken_promise_is_found_and_says_how_to_see_it_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def shortest_first(
-        self: dynamic.DynamicQueue, running: Iterable[Sequence]
-    ) -> Iterator[Sequence]:
+    def shortest_first(self: dynamic.DynamicQueue) -> Iterator[Sequence]:
         """For ever: it starves who has a long prompt."""
-        self._forget_ended(running)
         return iter(sorted(self, key=lambda s: (s.num_tokens, *by_arrival(s))))
 
     def first_failure() -> None:

@@ -33,7 +33,9 @@ async def visit(world: World, submit: Submit) -> None:
         return
     finally:
         world.note(f"{submit.request_id} leaves")
-    world.seen["visitors who left early"] += not conversation.is_over
+    if not conversation.is_over:
+        world.seen["visitors who left early"] += 1
+        world.left.append(submit.request_id)
 
 
 async def _read(world: World, conversation: Conversation) -> None:

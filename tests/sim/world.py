@@ -58,6 +58,8 @@ class World(Court):
         self.loop = loop
         self.digest = 0
         self.ending = ""
+        self.left: list[str] = []
+        """Who left before the end of his answer."""
         self._target = num_steps - QUIET_STEPS
         self._clock_reads = 0
         self._stats = Stats()
@@ -109,7 +111,7 @@ class World(Court):
         commands, inbox = anyio.create_memory_object_stream[bytes](math.inf)
         self.commands = commands
         self.client = EngineClient(commands, self.scenario.shapes["m"].config)
-        self.ledger, self.ending = Ledger(), ""
+        self.ledger, self.ending, self.left = Ledger(), "", []
         self._stats, self._down, self._num_devices = Stats(), None, 0
         self.faults.is_calm = self.faults.is_device_broken = False
         self.faults.has_broken_a_step = False
@@ -214,6 +216,9 @@ class World(Court):
         self._check_quiet()
 
     def _check_quiet(self) -> None:
+        for request_id in self.left:
+            told = self.ledger.told.get(request_id)
+            claim(told is None or told.is_aborted, "who leaves takes his request with him")
         claim(not self.client.num_in_flight, "the client holds nothing")
         claim(not self.client._num_prompt_tokens, "the client counts nothing")
         claim(self.client.models.keys() == self.actor._models.keys(), "all know the same models")
