@@ -10,8 +10,8 @@ WORLDS: dict[int, str] = {
     3: "a step that raised with two samples of one request in it ended the engine",
     5: "what had been told before a step was lost when the device broke in it, or the commands ended",
     6: "totals fell in the frame that told of an unloaded model's requests",
+    10: "blocks that a window gave back before the first token were reused with what is not finite",
     24: "the next in line waited on though the one for whom there was no room had left",
-    155: "blocks that a window gave back before the first token were reused with what is not finite",
 }
 """For `simulate`."""
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from zlib import crc32
 
 import anyio
+import msgspec
 
 from engine.actor import EngineActor
 from engine.client import EngineClient
@@ -206,7 +207,7 @@ class World(Court):
         last_ns = max((t.submit.deadline_ns for t in self.ledger.told.values()), default=0)
         await anyio.sleep(max(last_ns - self.loop.now_ns(), 0) / 1e9 + 1)
         for name in list(self.client.models):
-            params = self.scenario.params(self.rng, ())
+            params = msgspec.structs.replace(self.scenario.params(self.rng, ()), max_tokens=2)
             self.num_visits += 1
             last = Submit(
                 f"{name} last", b"\1\0\0\0", params, self.clock(), model=name, tenant="last"
