@@ -202,6 +202,8 @@ class EngineActor:
         if name in self._models:
             self._say(self._models[name].ready)
         elif name in self._loading:
+            if not self._loading[name]:
+                self._say(Unloaded(name))  # whoever waits for that shall not wait for ever
             self._loading[name] = True
         else:
             self._loading[name] = True

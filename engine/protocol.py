@@ -5,7 +5,8 @@ Commands are imperatives (`Submit`, `Abort`), events are nouns or past participl
 
     Started  PromptLogprobs?  (Tokens | SampleFinished)*  (Finished | Failed)
 
-or, when it never starts, `Failed` alone.
+or, when it never starts, `SampleFinished*` for samples that were ended, then `Failed`, or `Finished` if
+it was aborted.
 
 Events that concern the engine as a whole (`Loading`, `Ready`, `LoadFailed`, `Unloaded`, `Stats`,
 `Crashed`, `Down`) travel under the empty request id. All times are `time.monotonic_ns()` of the one machine that both sides run on.

@@ -17,7 +17,7 @@ MAX_OVERTAKEN = 32
 """So often the oldest of all may be passed over. Whoever finds p sequences before it starts after
 at most (MAX_OVERTAKEN + 1) * (p + 1) starts, its own included: each one before it is the oldest for
 at most MAX_OVERTAKEN + 1 of them, and then it is itself. To the p belong those that come later and
-are yet older: samples that have not forked, and whoever is preempted meanwhile."""
+are yet older: samples that have not forked, and whoever is preempted meanwhile, who counts twice."""
 
 OUTPUT_WEIGHT = 2
 """An output token costs as much as so many prompt tokens: it has a step of its own."""

@@ -6,7 +6,8 @@ import math
 import threading
 import time
 import weakref
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager, closing, suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 import anyio
@@ -395,6 +396,25 @@ async def test_a_model_unloaded_while_it_loads_goes_as_soon_as_it_has_come() -> 
         await client.load_model(config_of("next"))
         (failed,) = await answer(client, submit("a", [1], model="brief"))
         assert isinstance(failed, Failed)
+
+
+async def test_a_model_wanted_again_while_it_loads_leaves_nobody_waiting() -> None:
+    shelf = Shelf()
+    async with engine(load=shelf) as client:
+        await client.wait_ready()
+        shelf.gate.clear()
+
+        async def load() -> None:
+            with suppress(StartupError):  # it may hear of the unload between
+                await client.load_model(config_of("fickle"))
+
+        async with anyio.create_task_group() as tasks:
+            for each in (load, partial(client.unload_model, "fickle"), load):
+                tasks.start_soon(each)
+                await settle(client)
+            shelf.gate.set()
+        await client.load_model(config_of("fickle"))
+        assert await answer(client, submit("a", [1], model="fickle"))
 
 
 async def test_a_broken_engine_says_so_while_another_model_still_loads() -> None:
