@@ -13,7 +13,7 @@ from collections import Counter
 from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING
 
-from engine.errors import DEADLINE_UNREACHABLE, ENGINE_ERROR
+from engine.errors import DEADLINE_UNREACHABLE, ENGINE_ERROR, INVALID_REQUEST
 from engine.protocol import (
     AbortReason,
     Failed,
@@ -97,6 +97,8 @@ class Scheduler:
             vocab_size=self._vocab_size,
             max_samples=self._max_samples,
         )
+        if submit.request_id in self._requests:
+            fault = Failed(INVALID_REQUEST, "Another request of this id is running.")
         if fault is not None:
             self._finishes["error"] += 1
             return [(submit.request_id, fault)]

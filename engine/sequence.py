@@ -119,10 +119,6 @@ class Sequence:
         self.num_uncached_then = 0
         self._root = root
 
-    @property
-    def num_uncomputed_tokens(self) -> int:
-        return self.num_tokens - self.num_computed_tokens
-
     def fork(self, sample: int) -> Sequence:
         """Another sample of the same prompt, without blocks and before its first token."""
         prompt = self.token_ids[: self.request.num_prompt_tokens]

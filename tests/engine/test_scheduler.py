@@ -197,6 +197,16 @@ def test_what_the_service_should_have_refused_fails_alone(
     assert bench.tokens("good") == expected_tokens([2], 4)
 
 
+def test_a_second_request_of_the_same_id_is_refused_and_the_first_goes_on() -> None:
+    bench = Bench()
+    bench.submit(make_submit("a", [2]))
+    bench.step()
+    (refused,) = bench.scheduler.submit(make_submit("a", [3]), bench.now)
+    assert getattr(refused[1], "code", "") == "invalid_request"
+    bench.run()
+    assert bench.tokens("a") == expected_tokens([2], 4)
+
+
 def test_generation_ends_at_the_context() -> None:
     bench = Bench(num_blocks=4, block_size=4)
     bench.submit(make_submit("a", [1] * 10, max_tokens=100))
