@@ -44,7 +44,6 @@ class BatchMaker:
         self._cache = cache
         self._device = device
         self._numbers = np.arange(num_rows)
-        self._zeros = np.zeros(num_rows, dtype=np.int64)
         num_blocks = -(-max_model_len // cache.block_size) + 1
         self._tables = [
             np.full((num_rows, num_blocks), scratch, dtype=np.int32)
@@ -58,6 +57,9 @@ class BatchMaker:
             for table, scratch in zip(self._tables, self._cache.scratch_blocks, strict=True):
                 table[start.row] = scratch
         for change in plan.table_changes:
+            if len(change.blocks) == 1:  # decoding; an item costs a third of a slice
+                self._tables[change.group][change.row, change.index] = change.blocks[0]
+                continue
             end = change.index + len(change.blocks)
             self._tables[change.group][change.row, change.index : end] = change.blocks
 
@@ -77,6 +79,7 @@ class BatchMaker:
                 starts_S - ends_S + counts_S - 1, counts_S
             )
             num_decoding = int((counts_S > 1).argmax())
+        indices_T, offsets_T = np.divmod(positions_T, self._cache.block_size)
         batch = Batch(
             input_ids_1T=self._ints(np.asarray(plan.token_ids))[None],
             position_ids_1T=self._ints(positions_T)[None],
@@ -86,13 +89,18 @@ class BatchMaker:
             ends_S=ends_S,
             attention=PagedSdpa(self._cache, groups := []),
         )
-        for group in range(len(self._tables)):
-            slots_T = self._slots(group, rows_T, positions_T)
+        for group, table in enumerate(self._tables):
+            slots_T = table[rows_T, indices_T] * self._cache.block_size + offsets_T
             decode = None
             if num_decoding:
                 firsts = slice(0, num_decoding)
                 decode = self._gathered(
-                    group, firsts, rows_S[firsts], starts_S[firsts], positions_T[firsts, None]
+                    group,
+                    firsts,
+                    rows_S[firsts],
+                    starts_S[firsts],
+                    indices_T[firsts],
+                    positions_T[firsts, None],
                 )
             chunks = [
                 self._gathered(
@@ -100,35 +108,36 @@ class BatchMaker:
                     tokens := slice(end + 1 - count, end + 1),
                     rows_S[index : index + 1],
                     starts_S[index : index + 1],
+                    indices_T[end : end + 1],
                     positions_T[None, tokens],
                 )
                 for index, (end, count) in enumerate(
                     zip(ends_S[num_decoding:], counts_S[num_decoding:], strict=True), num_decoding
                 )
             ]
-            groups.append(GroupRows(slots_T, decode, chunks))
+            groups.append(GroupRows(self._ints(slots_T), decode, chunks))
         return batch
 
-    def _slots(self, group: int, rows_T: Ints, positions_T: Ints) -> torch.Tensor:
-        """Where the keys and values of the new tokens go."""
-        size = self._cache.block_size
-        blocks_T = self._tables[group][rows_T, positions_T // size]
-        return self._ints(blocks_T * size + positions_T % size)
-
     def _gathered(
-        self, group: int, tokens: slice, rows_B: Ints, starts_B: Ints, positions_BT: Ints
+        self,
+        group: int,
+        tokens: slice,
+        rows_B: Ints,
+        starts_B: Ints,
+        lasts_B: Ints,
+        positions_BT: Ints,
     ) -> GatheredRows:
-        """The blocks from the first to the last that these tokens see."""
+        """The blocks from the first that these tokens see to the one of index `lasts_B`."""
         size, window = self._cache.block_size, self._cache.windows[group]
         table = self._tables[group]
-        lasts_B = positions_BT[:, -1] // size
         if window is None:
             blocks_BN = table[rows_B, : lasts_B.max() + 1]
-            firsts_B = self._zeros[: len(rows_B)]
-        else:
-            firsts_B = np.maximum(starts_B - window + 1, 0) // size
-            columns_BN = firsts_B[:, None] + np.arange((lasts_B - firsts_B).max() + 1)
-            blocks_BN = table[rows_B[:, None], np.minimum(columns_BN, table.shape[1] - 1)]
+            return GatheredRows(
+                tokens, self._ints(blocks_BN), None, self._ints(positions_BT), window, size
+            )
+        firsts_B = np.maximum(starts_B - window + 1, 0) // size
+        columns_BN = firsts_B[:, None] + np.arange((lasts_B - firsts_B).max() + 1)
+        blocks_BN = table[rows_B[:, None], np.minimum(columns_BN, table.shape[1] - 1)]
         return GatheredRows(
             tokens,
             self._ints(blocks_BN),
@@ -139,4 +148,5 @@ class BatchMaker:
         )
 
     def _ints(self, values: Ints | NDArray[np.int32]) -> torch.Tensor:
-        return torch.from_numpy(values).to(self._device)
+        tensor = torch.from_numpy(values)
+        return tensor if self._device.type == "cpu" else tensor.to(self._device)

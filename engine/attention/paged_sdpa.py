@@ -24,15 +24,15 @@ class GatheredRows:
     sequences, or T tokens of one.
 
     `blocks_BN` are the blocks that the rows see, from `firsts_B`, the position of the first token
-    in them; padding is masked, and is nobody's block, for another request's NaN would come
-    through a mask.
+    in them (None: from 0); padding is masked, and is nobody's block, for another request's NaN
+    would come through a mask.
     """
 
     def __init__(
         self,
         rows: slice,
         blocks_BN: torch.Tensor,
-        firsts_B: torch.Tensor,
+        firsts_B: torch.Tensor | None,
         positions_BT: torch.Tensor,
         window: int | None,
         block_size: int,
@@ -49,7 +49,8 @@ class GatheredRows:
         """Which of the gathered tokens each row sees, bool. Made once, for all layers."""
         length = self.blocks_BN.shape[1] * self._block_size
         keys_L = torch.arange(length, device=self.blocks_BN.device)
-        keys_B1L = (self._firsts_B[:, None] + keys_L)[:, None]
+        firsts_B = self._firsts_B
+        keys_B1L = (keys_L[None] if firsts_B is None else firsts_B[:, None] + keys_L)[:, None]
         positions_BT1 = self._positions_BT[..., None]
         visible = keys_B1L <= positions_BT1
         if self._window is not None:

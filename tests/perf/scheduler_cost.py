@@ -3,8 +3,8 @@
     python -m tests.perf.scheduler_cost [--rounds 7] [--profile]
 
 A fake model draws the same token for everybody, so all that is measured is ours: `schedule` and
-`update` of decode steps, the encoding of the step's frame, and `BatchMaker.make` of the same plans (without masks, which only the reference attention needs).
-The figures are microseconds for each running sequence and step, medians of the rounds.
+`XX
+The figures are microseconds for each running sequence and step, medians of the steps and rounds.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ class Bench:
             pass
         spent = [self._step()[:4] for _ in range(NUM_STEPS)]
         schedule, update, publish, batch = (
-            sum(times) / 1000 / NUM_STEPS / self.num_running for times in zip(*spent, strict=True)
+            statistics.median(times) / 1000 / self.num_running for times in zip(*spent, strict=True)
         )
         return schedule, update, publish, batch
 
