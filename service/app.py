@@ -7,6 +7,7 @@ import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
+import msgspec
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.routing import Route
@@ -31,6 +32,7 @@ from service.middleware.auth import AuthMiddleware
 from service.middleware.draining import DrainingMiddleware
 from service.middleware.errors import ErrorMiddleware, error_handlers
 from service.middleware.tracing import TracingMiddleware
+from service.request_limits import RequestLimits
 from service.schemas.models import ModelObject
 from service.served_model import ServedModels, load_text
 
@@ -38,7 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from engine.models.card import ModelCard
-    from service.settings import LimitSettings, Settings
+    from service.settings import Settings
 
 
 def create_app(
@@ -58,7 +60,7 @@ def create_app(
     lifecycle = lifecycle or Lifecycle()
     tracing = tracing or Tracing()
     served = ServedModels([load_text(card)])
-    chat = ChatApi(served, Generator(lambda: lifecycle.client), chat_limits(settings.limits))
+    chat = ChatApi(served, Generator(lambda: lifecycle.client), chat_limits(settings))
     health = HealthApi(lifecycle, card.name, time.monotonic)
     models = ModelsApi([model_object(settings, card)])
     routes = [
@@ -114,10 +116,20 @@ def model_object(settings: Settings, card: ModelCard) -> ModelObject:
     return ModelObject(id=card.name, created=card.created, max_model_len=max_model_len)
 
 
-def chat_limits(limits: LimitSettings) -> ChatLimits:
+def chat_limits(settings: Settings) -> ChatLimits:
     """Bounds of a chat request."""
-    body = BodyLimits(max_bytes=limits.max_body_bytes, max_stall_s=limits.body_timeout_s)
-    return ChatLimits(body=body, max_request_s=limits.request_timeout_s)
+    limits = settings.limits
+    return ChatLimits(
+        body=BodyLimits(
+            max_bytes=limits.max_body_bytes,
+            max_stall_s=limits.body_timeout_s,
+            max_nesting=limits.max_json_nesting,
+        ),
+        request=msgspec.convert(limits, RequestLimits, from_attributes=True),
+        max_request_s=limits.request_timeout_s,
+        is_lenient=limits.input_validation == "lenient",
+        heeds_priority=settings.engine.scheduling == "priority",
+    )
 
 
 def engine_config(settings: Settings, card: ModelCard) -> EngineConfig:
@@ -137,6 +149,7 @@ def engine_config(settings: Settings, card: ModelCard) -> EngineConfig:
             max_waiting_tokens=engine.max_waiting_tokens,
             policy=engine.scheduling,
             continuous_batching=engine.continuous_batching,
+            max_samples=settings.limits.max_choices,
         ),
         watchdog=WatchdogConfig(max_step_s=engine.step_timeout_s),
         log_level=settings.telemetry.log_level,

@@ -21,6 +21,7 @@ from service.errors import (
     BadRequest,
     PayloadTooLarge,
     Timeout,
+    UnknownField,
     UnsupportedMediaType,
     ValidationFault,
     quoted,
@@ -137,10 +138,7 @@ def _fault(text: str, at: str) -> ApiError:
     found = _PLACED.fullmatch(text)
     what, path = (found[1], _join(at, _path_of(found[2]))) if found else (text, at)
     if found := _UNKNOWN.fullmatch(what):
-        path = _join(path, found[1])
-        return ValidationFault(
-            f"Unknown field {quoted(found[1])}.", param=path, code="unknown_field"
-        )
+        return UnknownField(_steps_of(path), found[1], _join(path, found[1]))
     if found := _MISSING.fullmatch(what):
         path = _join(path, found[1])
         return ValidationFault(
@@ -158,6 +156,13 @@ def _fault(text: str, at: str) -> ApiError:
 def _path_of(place: str) -> str:
     """From msgspec's "$.a[0].b", or "key` in `$.m", to "a[0].b" and "m"."""
     return place.removeprefix("key` in `").removeprefix("$").removeprefix(".").replace("[...]", "")
+
+
+def _steps_of(path: str) -> tuple[str | int, ...]:
+    """From "a[0].b" to the keys and indexes that lead there. Only names of our own fields and
+    indexes stand before an unknown field, so nothing in a path has to be escaped."""
+    steps = re.findall(r"[^.\[\]]+|\[\d+\]", path)
+    return tuple(int(step[1:-1]) if step.startswith("[") else step for step in steps)
 
 
 def _join(parent: str, child: str) -> str:

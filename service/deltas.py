@@ -1,6 +1,7 @@
 """What an answer is made of while it grows: the words between the use case and the APIs.
 
-In order: `Started`, then pieces of text and of tool calls, then one `End`.
+In order: `Started`, then for each choice pieces of it (`ChoiceDelta`) and its `ChoiceEnd`, mixed
+with those of other choices; then one `End`.
 """
 
 from __future__ import annotations
@@ -9,32 +10,64 @@ from typing import Literal
 
 import msgspec
 
+from engine.text.reasoning_parsers.base import ReasoningDelta
 from engine.text.tool_parsers.base import ContentDelta, ToolCallArguments, ToolCallStart
 
 FinishReason = Literal["stop", "length", "tool_calls"]
+
+Delta = ContentDelta | ReasoningDelta | ToolCallStart | ToolCallArguments
 
 
 class Started(msgspec.Struct, frozen=True, gc=False):
     """The engine works on it: from here on faults are part of the answer."""
 
 
-class End(msgspec.Struct, frozen=True, gc=False):
-    """The answer is complete; what it has cost in tokens."""
+class TokenScore(msgspec.Struct, frozen=True, gc=False):
+    """A token's bytes and natural log-probability, and the same of the likeliest in its place."""
 
+    token: bytes
+    logprob: float
+    top: tuple[tuple[bytes, float], ...]
+
+
+class ChoiceDelta(msgspec.Struct, frozen=True, gc=False):
+    """A piece of a choice. `scores` are those of the tokens whose text has become certain with
+    it; of all pieces together they are in the order of the tokens."""
+
+    choice: int
+    delta: Delta
+    scores: tuple[TokenScore, ...] = ()
+
+
+class ChoiceEnd(msgspec.Struct, frozen=True, gc=False):
+    """A choice is complete."""
+
+    choice: int
     finish_reason: FinishReason
+
+
+class End(msgspec.Struct, frozen=True, gc=False):
+    """All choices are complete; what they have cost in tokens, the prompt counted once."""
+
     num_prompt_tokens: int
     num_cached_tokens: int
     num_output_tokens: int
+    num_reasoning_tokens: int = 0
 
 
-Delta = Started | ContentDelta | ToolCallStart | ToolCallArguments | End
+AnswerEvent = Started | ChoiceDelta | ChoiceEnd | End
 
 __all__ = [
+    "AnswerEvent",
+    "ChoiceDelta",
+    "ChoiceEnd",
     "ContentDelta",
     "Delta",
     "End",
     "FinishReason",
+    "ReasoningDelta",
     "Started",
+    "TokenScore",
     "ToolCallArguments",
     "ToolCallStart",
 ]

@@ -13,6 +13,7 @@
      ├── PayloadTooLarge       413     invalid_request_error  payload_too_large
      ├── UnsupportedMediaType  415     invalid_request_error  unsupported_media_type
      ├── ValidationFault       422     invalid_request_error  invalid_value           param
+     │    ├── UnknownField     422     invalid_request_error  unknown_field           param
      │    └── NotSupported     422     invalid_request_error  unsupported_parameter   param
      ├── HeadersTooLarge       431     invalid_request_error  headers_too_large
      ├── Overloaded            429     rate_limit_error       overloaded              Retry-After
@@ -153,6 +154,17 @@ class ValidationFault(ApiError):
     status = 422
     type = "invalid_request_error"
     default_code = "invalid_value"
+
+
+class UnknownField(ValidationFault):
+    """A field that nothing here knows: `name`, in the object to which `parent` leads."""
+
+    default_code = "unknown_field"
+
+    def __init__(self, parent: tuple[str | int, ...], name: str, param: str) -> None:
+        super().__init__(f"Unknown field {quoted(name)}.", param=param)
+        self.parent = parent
+        self.name = name
 
 
 class NotSupported(ValidationFault):

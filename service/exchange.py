@@ -6,7 +6,7 @@ into a `RequestRecord` once the last byte is out. It holds no content of request
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
@@ -34,6 +34,8 @@ class Exchange:
     """The code of the error that was answered, or that ended a stream."""
     generation: GenerationRecord | None = None
     client_left: bool = False
+    ignored_fields: list[str] = field(default_factory=list)
+    """Paths of what the client sent and what has no effect: told in the `warning` header."""
 
     @classmethod
     def of(cls, scope: Scope) -> Exchange:

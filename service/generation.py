@@ -16,14 +16,15 @@ import anyio.to_thread
 
 from engine import protocol
 from engine.errors import EngineError
-from service.answer_text import AnswerText
-from service.deltas import Delta, End, FinishReason, Started
+from service.choice_text import ChoiceText
+from service.deltas import AnswerEvent, ChoiceEnd, End, FinishReason, Started
 from service.errors import ApiError, EngineFault, Timeout, of_engine_error, of_failed
 from service.generation_record import record_of
-from service.prompt import Prepared, check_fields, encode, fit
+from service.held_scores import HeldScores
+from service.prompt import Prepared, check_fields, encode, fit, is_reasoning_open, sampling_params
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Iterable
 
     from engine.client import Conversation, EngineClient
     from observability.record import GenerationRecord
@@ -91,24 +92,26 @@ class Generator:
         submit = protocol.Submit(
             request_id=self._new_id(),
             prompt=protocol.pack_token_ids(token_ids),
-            params=protocol.SamplingParams(
+            params=sampling_params(
+                request,
+                served,
                 max_tokens=fit(len(token_ids), request.max_tokens, ready.max_model_len),
-                temperature=request.temperature,
-                top_p=request.top_p,
-                top_k=request.top_k,
                 seed=self._draw_seed() if request.seed is None else request.seed,
-                stop_token_ids=tuple({*served.card.eos_token_ids, *request.stop_token_ids}),
             ),
             arrived_ns=tokenize_end_ns,
             tenant=request.tenant,
             traceparent=request.traceparent,
+            num_samples=request.num_choices,
+            priority=request.priority,
             deadline_ns=tokenize_end_ns + _ns_until(request.deadline_s),
+            cache_salt=request.cache_salt,
         )
         return Prepared(
             request=request,
             served=served,
             submit=submit,
             num_prompt_tokens=len(token_ids),
+            is_reasoning_open=is_reasoning_open(served, token_ids),
             start_ns=start_ns,
             tokenize_start_ns=tokenize_start_ns,
             tokenize_end_ns=tokenize_end_ns,
@@ -131,7 +134,7 @@ class Generator:
             Timeout: the deadline has passed, which cancels what runs inside the block.
         """
         generation = None
-        finish_reason, error_type = "abort", None
+        outcome, error_type = "abort", None
         try:
             client = self._get_client()
             with client.generate(prepared.submit) as conversation:
@@ -145,12 +148,12 @@ class Generator:
                 await generation.settle()
                 if is_late:
                     raise _too_late()
-            finish_reason = generation.finish_reason or "abort"
+            outcome = "" if generation.is_over else "abort"
         except EngineError as error:
-            finish_reason, error_type = "error", error.code
+            outcome, error_type = "error", error.code
             raise of_engine_error(error) from None
         except ApiError as error:
-            finish_reason, error_type = "error", error.code
+            outcome, error_type = "error", error.code
             raise
         finally:  # nothing waits in here: the task may be cancelled
             report(
@@ -159,7 +162,7 @@ class Generator:
                     generation.timings if generation else None,
                     num_cached_tokens=generation.num_cached_tokens if generation else 0,
                     num_output_tokens=generation.num_output_tokens if generation else 0,
-                    finish_reason=finish_reason,
+                    finish_reasons=_reasons_of(prepared, generation, outcome),
                     error_type=error_type,
                     end_ns=self._clock_ns(),
                 )
@@ -167,10 +170,10 @@ class Generator:
 
 
 class Generation:
-    """One running answer; made by `Generator.run`.
+    """One running answer of one or more choices; made by `Generator.run`.
 
-    `finish_reason` is None until the `End` has been given out. `num_output_tokens` counts up to
-    the match of a stop string, and otherwise with the stop token.
+    It is over when the `End` has been given out. A choice that ends at a stop string ends here: the
+    engine is told, and whatever it still says of that choice is swallowed.
     """
 
     def __init__(
@@ -180,96 +183,157 @@ class Generation:
         client: EngineClient,
         new_id: Callable[[], str],
     ) -> None:
-        self.finish_reason: FinishReason | None = None
+        self.is_over = False
         self.timings: protocol.RequestTimings | None = None
         self.num_cached_tokens = 0
-        self.num_output_tokens = 0
         self._num_prompt_tokens = prepared.num_prompt_tokens
+        self._num_stop_tokens = 0
         self._conversation = conversation
         self._client = client
         self._fault: ApiError | None = None
         self._is_aborted = False
-        new_parser = prepared.served.new_tool_parser if prepared.request.tools else None
-        self._text = AnswerText(
-            prepared.served.tokenizer,
-            prepared.request.stop,
-            None if new_parser is None else new_parser(),
-            lambda: f"call_{new_id()}",
-        )
+        self._choices = [
+            choice_text(prepared, index, new_id) for index in range(prepared.submit.num_samples)
+        ]
+        self._reasons: dict[int, FinishReason] = {}
 
     @property
-    def is_over(self) -> bool:
-        return self.finish_reason is not None
+    def finish_reasons(self) -> tuple[FinishReason, ...]:
+        """Of the choices that are over, in their order."""
+        return tuple(reason for _, reason in sorted(self._reasons.items()))
 
-    async def receive(self) -> list[Delta]:
-        """Wait for deltas and take along all that have come with them; never empty.
+    @property
+    def num_output_tokens(self) -> int:
+        """Over all choices, each up to the match of a stop string, or with its stop token."""
+        return sum(choice.num_tokens for choice in self._choices) + self._num_stop_tokens
+
+    async def receive(self) -> list[AnswerEvent]:
+        """Wait for events and take along all that have come with them; never empty.
 
         Raises:
             ApiError: the engine failed at it. What came before has been given out.
         """
-        deltas: list[Delta] = []
-        while not deltas:
+        events: list[AnswerEvent] = []
+        while not events:
             if self._fault is not None:
                 raise self._fault
             for event in await self._conversation.receive():
-                deltas += self._deltas_of(event)
-        return deltas
+                events += self._events_of(event)
+        return events
 
-    def abort(self, reason: protocol.AbortReason) -> None:
-        """End it in the engine, unless the engine has ended it."""
+    def abort(self, reason: protocol.AbortReason, choice: int | None = None) -> None:
+        """End it, or a choice of it, in the engine, unless the engine has ended it."""
         if not self._conversation.is_over:
-            self._is_aborted = True
-            self._client.abort(self._conversation.request_id, reason)
+            self._is_aborted |= choice is None
+            self._client.abort(self._conversation.request_id, reason, choice)
 
     async def settle(self) -> None:
-        """After an abort, wait a moment for the engine's own end: it brings the timings."""
-        if self._is_aborted:
+        """Wait a moment for the engine's own end, which brings the timings: after an abort, or
+        where the last choice ended by itself while the abort of another was on its way."""
+        if self._is_aborted or self.is_over:
             with anyio.move_on_after(MAX_SETTLE_S):
                 while not self._conversation.is_over:
                     for event in await self._conversation.receive():
-                        self._deltas_of(event)
+                        self._events_of(event)
 
-    def _deltas_of(self, event: protocol.RequestEvent) -> list[Delta]:
+    def _events_of(self, event: protocol.RequestEvent) -> list[AnswerEvent]:
         """What an event means for the reader; nothing once the answer is over."""
         match event:
             case protocol.Started(num_cached_tokens=num_cached_tokens):
                 self.num_cached_tokens = num_cached_tokens
                 return [Started()]
-            case protocol.Tokens(token_ids) if not self.is_over:
-                deltas: list[Delta] = [*self._text.push(token_ids)]
-                self.num_output_tokens = self._text.num_tokens
-                if self._text.is_stopped:
-                    self.abort("stop")
-                    deltas += self._end("stop")
-                return deltas
+            case protocol.Tokens(token_ids, choice, logprobs):
+                return self._take(choice, token_ids, logprobs)
+            case protocol.SampleFinished(choice, reason):
+                return self._end_choices([choice], reason)
             case protocol.Finished():
                 self.timings = event.timings
-                return [] if self.is_over or self._is_aborted else self._finish(event)
+                return self._end_choices(range(len(self._choices)), event.reason)
             case protocol.Failed(code, message):
                 self.timings = event.timings
                 self._fault = of_failed(code, message)
         return []
 
-    def _finish(self, event: protocol.Finished) -> list[Delta]:
-        self.num_output_tokens = event.num_output_tokens
-        if event.reason == "stop" or event.reason == "length":
-            return self._end(event.reason)
-        self._fault = EngineFault("The engine ended this request before its answer was complete.")
-        return []
+    def _take(
+        self,
+        choice: int,
+        token_ids: tuple[int, ...],
+        logprobs: tuple[protocol.TokenLogprobs, ...],
+    ) -> list[AnswerEvent]:
+        if choice in self._reasons:
+            return []
+        text = self._choices[choice]
+        events: list[AnswerEvent] = [*text.push(token_ids, logprobs)]
+        if text.is_stopped:
+            is_last = len(self._reasons) + 1 == len(self._choices)
+            self.abort("stop", None if is_last else choice)
+            events += self._end(choice, "stop")
+        return events
 
-    def _end(self, reason: FinishReason) -> list[Delta]:
-        deltas: list[Delta] = [*self._text.finish()]
-        if self._text.is_stopped:  # perhaps only by what had been held back
+    def _end_choices(
+        self, choices: Iterable[int], reason: protocol.FinishReason
+    ) -> list[AnswerEvent]:
+        """The engine has ended these, as far as they were not over."""
+        ended = [choice for choice in choices if choice not in self._reasons]
+        if not ended or self._is_aborted:
+            return []
+        if reason not in ("stop", "length"):
+            self._fault = EngineFault(
+                "The engine ended this request before its answer was complete."
+            )
+            return []
+        self._num_stop_tokens += len(ended) if reason == "stop" else 0
+        return [event for choice in ended for event in self._end(choice, reason)]
+
+    def _end(self, choice: int, reason: FinishReason) -> list[AnswerEvent]:
+        text = self._choices[choice]
+        events: list[AnswerEvent] = [*text.finish()]
+        if text.is_stopped:  # perhaps only by what had been held back
             reason = "stop"
-        if self._text.has_tool_calls and reason == "stop":
+        if text.has_tool_calls and reason == "stop":
             reason = "tool_calls"
-        self.finish_reason = reason
-        end = End(reason, self._num_prompt_tokens, self.num_cached_tokens, self.num_output_tokens)
-        return [*deltas, end]
+        self._reasons[choice] = reason
+        events.append(ChoiceEnd(choice, reason))
+        if len(self._reasons) == len(self._choices):
+            self.is_over = True
+            events.append(
+                End(
+                    self._num_prompt_tokens,
+                    self.num_cached_tokens,
+                    self.num_output_tokens,
+                    sum(each.num_reasoning_tokens for each in self._choices),
+                )
+            )
+        return events
+
+
+def choice_text(prepared: Prepared, index: int, new_id: Callable[[], str]) -> ChoiceText:
+    """The text of one choice, with the parsers that the model and the request call for."""
+    served, request = prepared.served, prepared.request
+    return ChoiceText(
+        index,
+        served.tokenizer,
+        lambda: f"call_{new_id()}",
+        stop=request.stop,
+        skip_special_tokens=request.skip_special_tokens,
+        reasoning_parser=(
+            None if served.reasoning is None else served.reasoning.new(prepared.is_reasoning_open)
+        ),
+        tool_parser=(
+            served.new_tool_parser() if request.tools and served.new_tool_parser else None
+        ),
+        scores=None if request.num_logprobs is None else HeldScores(served.tokenizer),
+    )
 
 
 def _too_late() -> Timeout:
     return Timeout("The answer was not complete within the request's time.")
+
+
+def _reasons_of(prepared: Prepared, generation: Generation | None, outcome: str) -> tuple[str, ...]:
+    """One for each choice: its own, or for those that were not over how all ended."""
+    reasons = generation.finish_reasons if generation else ()
+    return (*reasons, *[outcome] * (prepared.submit.num_samples - len(reasons)))
 
 
 def _ns_until(deadline_s: float) -> int:

@@ -17,7 +17,7 @@ def record_of(
     *,
     num_cached_tokens: int,
     num_output_tokens: int,
-    finish_reason: str,
+    finish_reasons: tuple[str, ...],
     error_type: str | None,
     end_ns: int,
 ) -> GenerationRecord:
@@ -37,7 +37,8 @@ def record_of(
         prompt_tokens=prepared.num_prompt_tokens,
         cached_tokens=num_cached_tokens,
         output_tokens=num_output_tokens,
-        finish_reasons=(finish_reason,),
+        finish_reasons=finish_reasons,
+        choice_count=prepared.submit.num_samples,
         start_ns=prepared.start_ns,
         end_ns=end_ns,
         tokenize=Interval(prepared.tokenize_start_ns, prepared.tokenize_end_ns),

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import msgspec
 
-from engine.protocol import Submit
+from engine.protocol import SamplingParams, Submit
 from engine.text.errors import PromptTooLong, PromptUnencodable, TemplateRejected, TextError
 from service.errors import BadRequest, ContextExceeded, InternalFault, ValidationFault
 from service.served_model import ServedModel
 
 JsonObject = dict[str, object]
+
+_NUM_TAIL_TOKENS = 16
 
 
 class GenerationRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -29,9 +31,25 @@ class GenerationRequest(msgspec.Struct, frozen=True, kw_only=True):
     temperature: float = 1.0
     top_p: float = 1.0
     top_k: int = 0
+    min_p: float = 0.0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    repetition_penalty: float = 1.0
+    logit_bias: tuple[tuple[int, float], ...] = ()
+    min_tokens: int = 0
+    ignore_eos: bool = False
+    num_choices: int = 1
+    num_logprobs: int | None = None
     seed: int | None = None
     stop: tuple[str, ...] = ()
     stop_token_ids: tuple[int, ...] = ()
+    skip_special_tokens: bool = True
+    reasoning_effort: str | None = None
+    template_kwargs: dict[str, bool | int | str] = {}
+    add_generation_prompt: bool = True
+    continue_final_message: bool = False
+    priority: int = 0
+    cache_salt: str = ""
     operation: str = "chat"
     response_id: str = ""
     is_streamed: bool = False
@@ -46,6 +64,8 @@ class Prepared(msgspec.Struct, frozen=True, kw_only=True):
     served: ServedModel
     submit: Submit
     num_prompt_tokens: int
+    is_reasoning_open: bool
+    """Whether the prompt has begun the reasoning, so that the answer goes on with it."""
     start_ns: int
     tokenize_start_ns: int
     tokenize_end_ns: int
@@ -55,8 +75,14 @@ def check_fields(request: GenerationRequest, served: ServedModel, max_model_len:
     """What needs the model, but not the prompt's ids.
 
     Raises:
-        ValidationFault: `max_tokens` is above the context, or a stop id is no token.
+        ValidationFault: a number of tokens is above the context, or an id is no token.
     """
+    if request.min_tokens > max_model_len:
+        raise ValidationFault(
+            f"`min_tokens` is {request.min_tokens}, but this model's context holds "
+            f"{max_model_len} tokens.",
+            param="min_tokens",
+        )
     if request.max_tokens is not None and request.max_tokens > max_model_len:
         raise ValidationFault(
             f"`{request.max_tokens_field}` is {request.max_tokens}, but this model's context "
@@ -70,6 +96,34 @@ def check_fields(request: GenerationRequest, served: ServedModel, max_model_len:
                 f"`stop_token_ids` must be below the vocabulary's {vocab_size}.",
                 param=f"stop_token_ids[{place}]",
             )
+    for token_id, _ in request.logit_bias:
+        if token_id >= vocab_size:
+            raise ValidationFault(
+                f"The keys of `logit_bias` must be below the vocabulary's {vocab_size}.",
+                param=f"logit_bias.{token_id}",
+            )
+
+
+def sampling_params(
+    request: GenerationRequest, served: ServedModel, *, max_tokens: int, seed: int
+) -> SamplingParams:
+    """How the engine draws the answer. `ignore_eos` leaves only the client's own stop ids."""
+    ends = () if request.ignore_eos else served.card.eos_token_ids
+    return SamplingParams(
+        max_tokens=max_tokens,
+        temperature=request.temperature,
+        top_p=request.top_p,
+        top_k=request.top_k,
+        seed=seed,
+        stop_token_ids=tuple({*ends, *request.stop_token_ids}),
+        min_tokens=min(request.min_tokens, max_tokens),
+        min_p=request.min_p,
+        presence_penalty=request.presence_penalty,
+        frequency_penalty=request.frequency_penalty,
+        repetition_penalty=request.repetition_penalty,
+        logit_bias=request.logit_bias,
+        num_logprobs=request.num_logprobs,
+    )
 
 
 def encode(served: ServedModel, request: GenerationRequest, max_model_len: int) -> list[int]:
@@ -84,7 +138,12 @@ def encode(served: ServedModel, request: GenerationRequest, max_model_len: int) 
         token_ids = served.encoder.encode(
             request.messages,
             request.tools or None,
+            add_generation_prompt=(
+                request.add_generation_prompt and not request.continue_final_message
+            ),
+            continue_final_message=request.continue_final_message,
             max_chars=max_model_len * served.tokenizer.longest_token_chars,
+            **variables_of(request),
         )
     except TemplateRejected as error:  # the model's own words
         raise BadRequest(
@@ -103,6 +162,36 @@ def encode(served: ServedModel, request: GenerationRequest, max_model_len: int) 
             "The messages hold a token that this model does not have.", param="messages"
         )
     return token_ids
+
+
+def variables_of(request: GenerationRequest) -> dict[str, bool | int | str]:
+    """The template's variables. Templates that think read the effort, or one of two switches."""
+    variables: dict[str, bool | int | str] = {}
+    if (effort := request.reasoning_effort) is not None:
+        variables = {
+            "reasoning_effort": effort,
+            "enable_thinking": effort != "none",
+            "thinking": effort != "none",
+        }
+    return variables | request.template_kwargs
+
+
+def without_effect(request: GenerationRequest, served: ServedModel) -> list[str]:
+    """Fields that were asked for and that this model's template does not read."""
+    read = served.encoder.template.variables
+    ignored = [f"chat_template_kwargs.{n}" for n in request.template_kwargs if n not in read]
+    asks_to_think = request.reasoning_effort not in (None, "none")
+    if asks_to_think and read.isdisjoint(("reasoning_effort", "enable_thinking", "thinking")):
+        ignored.append("reasoning_effort")
+    return ignored
+
+
+def is_reasoning_open(served: ServedModel, token_ids: list[int]) -> bool:
+    """Whether the prompt's last words begin the reasoning: some templates write its tag."""
+    if served.reasoning is None:
+        return False
+    tail = served.tokenizer.decode(token_ids[-_NUM_TAIL_TOKENS:], skip_special_tokens=False)
+    return served.reasoning.is_opened_by(tail)
 
 
 def fit(num_prompt_tokens: int, max_tokens: int | None, max_model_len: int) -> int:

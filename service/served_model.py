@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from engine.text.errors import TemplateFailed
 from engine.text.prompt_encoder import PromptEncoder
+from engine.text.reasoning_parsers.select import reasoning_parser_for
 from engine.text.tool_parsers.select import tool_parser_for
 from service.errors import ModelNotFound
 
@@ -33,6 +34,8 @@ class ServedModel:
             encoder.template.source
         )
         """None if the model's form of calls is unknown: then calls stay in the text."""
+        self.reasoning = reasoning_parser_for(encoder.template.source)
+        """None if the model's template knows no reasoning: then all of an answer is content."""
         digest = hashlib.sha256(f"{card.name}\n{encoder.template.source}".encode()).hexdigest()
         self.fingerprint = f"fp_{digest[:10]}"
         """OpenAI's `system_fingerprint`: changes with what could change answers on this side."""

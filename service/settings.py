@@ -18,6 +18,7 @@ DEFAULT_MODEL = "kvorum-mini"
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 EngineMode = Literal["process", "inline"]
 Policy = Literal["fifo", "priority", "dynamic"]
+InputValidation = Literal["strict", "lenient"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["text", "json"]
 
@@ -171,6 +172,43 @@ class LimitSettings(_Section, frozen=True):
         float,
         Meta(gt=0, le=3600, description="seconds a body may stand still while it arrives"),
     ] = 30.0
+    input_validation: Annotated[
+        InputValidation,
+        Meta(
+            description="strict: a field that is not known is 422; "
+            "lenient: it is ignored and named in a `warning` header"
+        ),
+    ] = "strict"
+    max_json_nesting: Annotated[
+        int, Meta(ge=8, le=256, description="levels of a JSON body, at most; more get 400")
+    ] = 64
+    max_messages: Annotated[
+        int, Meta(ge=1, le=1_000_000, description="messages of a chat, at most; more get 422")
+    ] = 2048
+    max_choices: Annotated[
+        int, Meta(ge=1, le=128, description="answers that `n` may ask for; more get 422")
+    ] = 16
+    max_stop_strings: Annotated[
+        int, Meta(ge=1, le=1024, description="stop strings, at most; more get 422")
+    ] = 16
+    max_stop_chars: Annotated[
+        int, Meta(ge=1, le=65_536, description="characters of a stop string, at most")
+    ] = 256
+    max_logit_bias: Annotated[
+        int, Meta(ge=0, le=1_000_000, description="entries of `logit_bias`, at most")
+    ] = 1024
+    max_top_logprobs: Annotated[
+        int, Meta(ge=0, le=20, description="what `top_logprobs` may ask for; more get 422")
+    ] = 20
+    max_metadata: Annotated[
+        int, Meta(ge=0, le=1024, description="pairs of `metadata`, at most; more get 422")
+    ] = 16
+    max_tools: Annotated[
+        int, Meta(ge=1, le=65_536, description="tools of a request, at most; more get 422")
+    ] = 128
+    max_tool_schema_bytes: Annotated[
+        int, Meta(ge=1024, le=2**24, description="bytes of a tool's schema, at most; more get 413")
+    ] = 64 * 1024
 
 
 class TelemetrySettings(_Section, frozen=True):

@@ -2,7 +2,7 @@
 
 `EventStream` owns the reply: it opens the generation as a context manager and leaves it when the
 client does, so nothing waits for a garbage collector. It knows no API's shapes: an `EventEncoder`
-turns deltas into events.
+turns what happens to an answer into events.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from starlette.types import Receive, Scope, Send
 
-    from service.deltas import Delta
+    from service.deltas import AnswerEvent
     from service.generation import Generation
 
 PING = b": ping\n\n"
@@ -55,7 +55,7 @@ class StreamTiming(msgspec.Struct, frozen=True):
 class EventEncoder(Protocol):
     """An API's view of a stream. Stateful: one for each answer."""
 
-    def encode(self, deltas: Sequence[Delta]) -> bytes:
+    def encode(self, events: Sequence[AnswerEvent]) -> bytes:
         """The events of one wake-up, as one piece of body; may be empty. `End` comes last and
         once, and its events include whatever closes the stream."""
         ...
@@ -68,7 +68,7 @@ class EventEncoder(Protocol):
 class EventStream(Response):
     """Streams a generation as server-sent events.
 
-    The status line waits for the first deltas, `max_start_wait_s` at most: a fault before it is
+    The status line waits for the first of them, `max_start_wait_s` at most: a fault before it is
     raised, to be answered with its own status; a fault after it is an event.
     """
 
@@ -118,16 +118,16 @@ class EventStream(Response):
 
     async def _stream(self, generation: Generation, outlet: _Outlet) -> bytes:
         """Send everything but the last piece of body, and return that."""
-        deltas: Sequence[Delta] = []
+        events: Sequence[AnswerEvent] = []
         with anyio.move_on_after(self._timing.max_start_wait_s):
-            deltas = await generation.receive()
+            events = await generation.receive()
         await outlet.start(self.raw_headers)
         while not generation.is_over:
-            body = self._encoder.encode(deltas)
+            body = self._encoder.encode(events)
             if body:
                 await outlet.write(body)
-            deltas = await generation.receive()
-        return self._encoder.encode(deltas)
+            events = await generation.receive()
+        return self._encoder.encode(events)
 
 
 class _Outlet:

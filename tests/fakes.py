@@ -85,7 +85,7 @@ def finished(
 
 
 def answer_with(token_ids: Sequence[int]) -> Script:
-    """Started, one `Tokens` for each id up to `max_tokens`, Finished."""
+    """Started, one `Tokens` for each id up to `max_tokens`, Finished; a stop token counts too."""
 
     def script(submit: Submit) -> list[RequestEvent]:
         given = list(token_ids)[: submit.params.max_tokens]
@@ -93,7 +93,7 @@ def answer_with(token_ids: Sequence[int]) -> Script:
         return [
             Started(len(submit.prompt_token_ids), 0),
             *[Tokens((token_id,)) for token_id in given],
-            finished(submit, len(given), reason),
+            finished(submit, len(given) + (reason == "stop"), reason),
         ]
 
     return script
@@ -180,9 +180,9 @@ class FakeEngine:
                     tasks.start_soon(self._answer, submit, scope)
                     self._tell_stats()
                     self.submitted.set()
-                case Abort(request_id, reason) as abort:
+                case Abort(request_id, reason, sample) as abort:
                     self.aborts.append(abort)
-                    if request_id in self._running:
+                    if sample is None and request_id in self._running:
                         self._running.pop(request_id).cancel()
                         self._end(
                             request_id,

@@ -3,15 +3,19 @@
 Read it in this order:
 
 - ``chat_template``    messages -> one rendered text, by the model's own template in a sandbox
+- ``final_message``    the same, cut off where the model shall go on with the last message
 - ``limited_sandbox``  that sandbox: what a template may not do and may not blow up
+- ``render_budget``, ``limited_compiler``, ``limited_filters``, ``growth``   how it is kept in it
 - ``tokenizer``        text <-> token ids, by the ``tokenizers`` library
 - ``prompt_encoder``   messages -> prompt ids; text typed by users never becomes a control token
 - ``control_tokens``, ``disguise``, ``barrier_encoder``   how the line above is kept
 - ``detokenizer``      token ids -> text, piece by piece, equal to one decode of all
 - ``stop_matcher``     text -> the text before the first stop string
+- ``reasoning_parsers``  text -> reasoning and content
 - ``tool_parsers``     text -> content and tool calls
+- ``tag_finder``       what both look for tags with
 - ``errors``           what can go wrong
 
 All of it is pure and synchronous and imports neither torch nor transformers: the HTTP side uses
-it. A template's wall-clock limit is the caller's: run it where it can be killed.
+it. A template is stopped after its time; see `limited_sandbox` for how exactly.
 """

@@ -26,6 +26,13 @@ class Stage(Protocol):
         """Give what was held back. Nothing may be pushed afterwards."""
         ...
 
+    def inside(self, piece: str) -> str | bytes:
+        """What a piece is in the middle of a text: bytes where it may be part of a character.
+
+        Depends on nothing that was pushed, and changes nothing.
+        """
+        ...
+
 
 class TokenStage:
     """Replace, Strip, Fuse: each token by itself."""
@@ -39,6 +46,9 @@ class TokenStage:
     def finish(self) -> list[str]:
         return []
 
+    def inside(self, piece: str) -> str:
+        return self._change(piece)
+
 
 class JoinStage:
     """No decoder at all: tokens with a space between them."""
@@ -47,7 +57,7 @@ class JoinStage:
         self._is_first = True
 
     def push(self, pieces: list[str]) -> list[str]:
-        joined = [" " + piece for piece in pieces]
+        joined = [self.inside(piece) for piece in pieces]
         if joined and self._is_first:
             self._is_first = False
             joined[0] = pieces[0]
@@ -55,6 +65,9 @@ class JoinStage:
 
     def finish(self) -> list[str]:
         return []
+
+    def inside(self, piece: str) -> str:
+        return " " + piece
 
 
 class FirstTokenStage:
@@ -74,6 +87,9 @@ class FirstTokenStage:
     def finish(self) -> list[str]:
         return []
 
+    def inside(self, piece: str) -> str:
+        return piece.replace(self._mark, " ")
+
 
 class WordPieceStage:
     """WordPiece: a space before every token but the first and those that continue a word."""
@@ -84,17 +100,18 @@ class WordPieceStage:
         self._is_first = True
 
     def push(self, pieces: list[str]) -> list[str]:
-        changed = []
-        for piece in pieces:
-            if not self._is_first:
-                is_inner = piece.startswith(self._prefix)
-                piece = piece.replace(self._prefix, "", 1) if is_inner else " " + piece
+        changed = [self.inside(piece) for piece in pieces]
+        if pieces and self._is_first:
             self._is_first = False
-            changed.append(self._clean(piece))
+            changed[0] = self._clean(pieces[0])
         return changed
 
     def finish(self) -> list[str]:
         return []
+
+    def inside(self, piece: str) -> str:
+        is_inner = piece.startswith(self._prefix)
+        return self._clean(piece.replace(self._prefix, "", 1) if is_inner else " " + piece)
 
 
 class SuffixStage:
@@ -111,6 +128,9 @@ class SuffixStage:
 
     def finish(self) -> list[str]:
         return [piece.replace(self._suffix, "") for piece in self._held]
+
+    def inside(self, piece: str) -> str:
+        return piece.replace(self._suffix, " ")
 
 
 class LeadingStripStage:
@@ -132,6 +152,9 @@ class LeadingStripStage:
 
     def finish(self) -> list[str]:
         return []
+
+    def inside(self, piece: str) -> str:
+        return piece
 
 
 class ByteFallbackStage:
@@ -163,6 +186,10 @@ class ByteFallbackStage:
         except UnicodeDecodeError:
             return ["\ufffd"] * len(run)
 
+    def inside(self, piece: str) -> str | bytes:
+        match = _BYTE_TOKEN.fullmatch(piece)
+        return piece if match is None else bytes([int(match[1], 16)])
+
 
 class BytesStage:
     """ByteLevel: every character of a token is one byte; a token with others is its own UTF-8.
@@ -178,6 +205,9 @@ class BytesStage:
 
     def finish(self) -> list[str]:
         return [self._utf8.decode(b"", final=True)]
+
+    def inside(self, piece: str) -> bytes:
+        return _token_bytes(piece)
 
 
 def _byte_characters() -> dict[str, int]:

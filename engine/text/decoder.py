@@ -49,6 +49,7 @@ class Decoder:
     def __init__(self, factories: list[Factory] | None) -> None:
         self._factories = factories or []
         self.is_incremental = factories is not None
+        self._unused_stages = self.start()
 
     @classmethod
     def from_spec(cls, spec: Mapping[str, object] | None) -> Decoder:
@@ -71,6 +72,15 @@ class Decoder:
     def start(self) -> list[Stage]:
         """Fresh stages, first to last."""
         return [factory() for factory in self._factories]
+
+    def token_bytes(self, token: str) -> bytes:
+        """What a token stands for in the middle of a text. Only if `is_incremental`."""
+        piece: str | bytes = token
+        for stage in self._unused_stages:
+            if isinstance(piece, bytes):
+                break  # what follows changes text, and these bytes may be none by themselves
+            piece = stage.inside(piece)
+        return piece if isinstance(piece, bytes) else piece.encode("utf-8")
 
 
 def _flat(step: Mapping[str, object]) -> list[Mapping[str, object]]:

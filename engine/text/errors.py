@@ -22,7 +22,8 @@ class TemplateMissing(TextError):
 
 
 class TemplateRejected(TextError):
-    """`raise_exception` was called in the template; the message is the template's own."""
+    """`raise_exception` was called in the template, and the message is the template's own; or the
+    final message is to be continued, but the template does not end with it."""
 
 
 class TemplateFailed(TextError):

@@ -47,6 +47,7 @@ class PromptEncoder:
         tools: Sequence[JsonObject] | None = None,
         add_generation_prompt: bool = True,
         max_chars: int = sys.maxsize,
+        continue_final_message: bool = False,
         **kwargs: object,
     ) -> list[int]:
         """The prompt ids of a chat; arguments as for `ChatTemplate.render`.
@@ -57,7 +58,9 @@ class PromptEncoder:
         """
         inputs = [*messages, tools, kwargs]
         if not any(self._has_control(value) for value in inputs):
-            rendered = self.template.render(messages, tools, add_generation_prompt, **kwargs)
+            rendered = self.template.render(
+                messages, tools, add_generation_prompt, continue_final_message, **kwargs
+            )
             _check_length(rendered, max_chars)
             return self.tokenizer.encode(rendered)
         disguise = Disguise([*_strings(inputs), *self.template.sources.values()])
@@ -65,6 +68,7 @@ class PromptEncoder:
             [_as_object(self._hide(message, disguise)) for message in messages],
             None if tools is None else [_as_object(self._hide(tool, disguise)) for tool in tools],
             add_generation_prompt,
+            continue_final_message,
             **_as_object(self._hide(kwargs, disguise)),
         )
         _check_length(rendered, max_chars)

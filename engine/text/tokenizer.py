@@ -83,10 +83,25 @@ class Tokenizer:
         """The id of a token by its exact text in the vocabulary."""
         return self._backend.token_to_id(token)
 
-    def visible_token(self, token_id: int) -> str | None:
-        """A token as its vocabulary writes it; None for special and for unknown ids."""
+    def visible_token(self, token_id: int, skip_special_tokens: bool = True) -> str | None:
+        """A token as its vocabulary writes it; None for unknown ids, and for special ones if so."""
         token = self._backend.id_to_token(token_id)
-        return None if token is None or token in self._special_texts else token
+        return None if skip_special_tokens and token in self._special_texts else token
+
+    def token_bytes(self, token_id: int) -> bytes:
+        """The bytes that a token stands for in the middle of a text; of an unknown id b"".
+
+        They may be part of a character. A special token stands for its own name.
+        Raises OverflowError for an id below 0 or above 2^32.
+        """
+        token = self._backend.id_to_token(token_id)
+        if token is None:
+            return b""
+        if token in self._special_texts:
+            return token.encode("utf-8")
+        if self.decoder.is_incremental:
+            return self.decoder.token_bytes(token)
+        return self.decode([token_id]).encode("utf-8")
 
 
 def _add_configured_tokens(backend: tokenizers.Tokenizer, path: Path) -> None:

@@ -15,9 +15,12 @@ from starlette.responses import Response
 from service.body import BodyLimits, read_json
 from service.disconnect import unless_disconnected
 from service.exchange import Exchange
-from service.prompt import GenerationRequest
+from service.lenient import parse_leniently
+from service.prompt import GenerationRequest, without_effect
+from service.request_limits import RequestLimits
 from service.schemas.chat import ChatCompletionRequest
-from service.schemas.chat_answer import AnswerHead, ChatChunks, completion
+from service.schemas.chat_answer import AnswerHead, ChatCompletionBuilder
+from service.schemas.chat_chunks import ChatChunks
 from service.sse import EventStream, StreamTiming
 
 if TYPE_CHECKING:
@@ -28,7 +31,6 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from observability.record import GenerationRecord
-    from service.deltas import Delta
     from service.generation import Generation, Generator
     from service.prompt import Prepared
     from service.served_model import ServedModel, ServedModels
@@ -38,8 +40,12 @@ class ChatLimits(msgspec.Struct, frozen=True):
     """Bounds of a request; the client's own `x-stainless-timeout` can only shorten its time."""
 
     body: BodyLimits = BodyLimits()
+    request: RequestLimits = RequestLimits()
     stream: StreamTiming = StreamTiming()
     max_request_s: float = 600.0
+    is_lenient: bool = False
+    heeds_priority: bool = False
+    """Whether the scheduling policy looks at `priority`."""
 
 
 class ChatApi:
@@ -68,14 +74,15 @@ class ChatApi:
         max_s = min(self._limits.max_request_s, _timeout_of_client(request.headers))
         deadline_s = anyio.current_time() + max_s
         body = await read_json(request, self._limits.body)
-        chat = ChatCompletionRequest.parse(body)
-        served = self._models.find(chat.model)
         exchange = Exchange.of(request.scope)
+        chat = self._parse(body, exchange)
+        served = self._models.find(chat.model)
         head = AnswerHead(
             id=f"chatcmpl-{secrets.token_hex(12)}",
             created=int(self._clock_s()),
             model=served.name,
             system_fingerprint=served.fingerprint,
+            service_tier=chat.answered_tier,
         )
         prepared = await self._prepare(served, chat, head, exchange, deadline_s, len(body))
 
@@ -84,8 +91,18 @@ class ChatApi:
 
         run = partial(self._generator.run, prepared, report)
         if chat.stream:
-            return EventStream(run, ChatChunks(head, chat.includes_usage), self._limits.stream)
-        return await _whole(run, request, head)
+            chunks = ChatChunks(
+                head, num_choices=chat.num_choices, include_usage=chat.includes_usage
+            )
+            return EventStream(run, chunks, self._limits.stream)
+        return await _whole(run, request, head, chat)
+
+    def _parse(self, body: bytes, exchange: Exchange) -> ChatCompletionRequest:
+        parse = partial(ChatCompletionRequest.parse, limits=self._limits.request)
+        if not self._limits.is_lenient:
+            return parse(body)
+        chat, exchange.ignored_fields = parse_leniently(body, parse)
+        return chat
 
     async def _prepare(
         self,
@@ -106,32 +123,53 @@ class ChatApi:
             temperature=1.0 if chat.temperature is None else chat.temperature,
             top_p=1.0 if chat.top_p is None else chat.top_p,
             top_k=max(chat.top_k or 0, 0),
+            min_p=chat.min_p or 0.0,
+            presence_penalty=chat.presence_penalty or 0.0,
+            frequency_penalty=chat.frequency_penalty or 0.0,
+            repetition_penalty=chat.repetition_penalty or 1.0,
+            logit_bias=tuple((int(key), bias) for key, bias in (chat.logit_bias or {}).items()),
+            min_tokens=chat.min_tokens or 0,
+            ignore_eos=bool(chat.ignore_eos),
+            num_choices=chat.num_choices,
+            num_logprobs=chat.num_logprobs,
             seed=chat.seed,
             stop=chat.stop_strings,
             stop_token_ids=tuple(chat.stop_token_ids or ()),
+            skip_special_tokens=chat.skip_special_tokens is not False,
+            reasoning_effort=chat.reasoning_effort,
+            template_kwargs=chat.template_kwargs(),
+            add_generation_prompt=chat.add_generation_prompt is not False,
+            continue_final_message=bool(chat.continue_final_message),
+            priority=chat.priority or 0,
+            cache_salt=chat.cache_salt or "",
             response_id=head.id,
             is_streamed=bool(chat.stream),
             traceparent=exchange.trace.traceparent,
         )
+        exchange.ignored_fields += without_effect(request, served)
+        if request.priority and not self._limits.heeds_priority:
+            exchange.ignored_fields.append("priority")
         return await self._generator.prepare(served, request)
 
 
 async def _whole(
-    run: Callable[[], AbstractAsyncContextManager[Generation]], request: Request, head: AnswerHead
+    run: Callable[[], AbstractAsyncContextManager[Generation]],
+    request: Request,
+    head: AnswerHead,
+    chat: ChatCompletionRequest,
 ) -> Response:
     """Nobody watches the client of an answer that is not streamed, unless we do. Its SDK would
     send the request twice more, so work for a client that has left is work done three times."""
+    builder = ChatCompletionBuilder(chat.num_choices, has_logprobs=bool(chat.logprobs))
     async with run() as generation:
-        deltas = await unless_disconnected(request.receive, partial(_collect, generation))
-    answer = msgspec.json.encode(completion(head, deltas))
+        await unless_disconnected(request.receive, partial(_collect, generation, builder))
+    answer = msgspec.json.encode(builder.build(head, chat.metadata))
     return Response(answer, media_type="application/json")
 
 
-async def _collect(generation: Generation) -> list[Delta]:
-    deltas: list[Delta] = []
+async def _collect(generation: Generation, builder: ChatCompletionBuilder) -> None:
     while not generation.is_over:
-        deltas += await generation.receive()
-    return deltas
+        builder.add(await generation.receive())
 
 
 def _timeout_of_client(headers: Headers) -> float:

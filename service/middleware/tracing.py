@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from observability.record import RequestRecord
 from observability.trace_context import TraceContext
+from service.errors import shortened
 from service.exchange import SCOPE_KEY, Exchange, route_template
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 # Visible ASCII without blanks: it goes into logs and back into a header.
 _SANE_REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
 _MAX_PATH_CHARS = 256
+_MAX_WARNED = 16
+_MAX_WARNED_CHARS = 64
 
 
 class TracingMiddleware:
@@ -88,11 +91,26 @@ class TracingMiddleware:
 
     def _headers(self, exchange: Exchange) -> list[tuple[bytes, bytes]]:
         elapsed_ms = (self._clock_ns() - exchange.start_ns) // 1_000_000
-        return [
+        headers = [
             (b"x-request-id", exchange.request_id.encode("ascii")),
             (b"x-trace-id", exchange.trace.trace_id.encode("ascii")),
             (b"openai-processing-ms", b"%d" % elapsed_ms),
         ]
+        if exchange.ignored_fields:
+            headers.append((b"warning", _warning(exchange.ignored_fields)))
+        return headers
+
+
+def _warning(ignored_fields: list[str]) -> bytes:
+    """The value of a `warning` header (RFC 7234 5.5): what a client sent, but printable and short."""
+    names = [
+        "".join(c if c.isascii() and c.isprintable() and c not in '"\\' else "?" for c in name)
+        for name in ignored_fields[:_MAX_WARNED]
+    ]
+    text = ", ".join(shortened(name, _MAX_WARNED_CHARS) for name in names)
+    num_more = len(ignored_fields) - len(names)
+    more = f" and {num_more} more" if num_more else ""
+    return f'299 kvorum "without effect: {text}{more}"'.replace("…", "...").encode("ascii")
 
 
 def record_of(scope: Scope, exchange: Exchange) -> RequestRecord:

@@ -2,28 +2,35 @@
 
 An unknown field is refused by name. A known field that is not built yet is refused too unless it
 asks for what happens anyway: `NOT_BUILT_YET` is the one list that later work shortens. An
-explicit null is as good as an absent field, everywhere.
+explicit null is as good as an absent field, everywhere. Types and bounds stand at the fields; what
+is a matter of settings, and what involves several fields, is in `chat_checks`.
 """
 
 from __future__ import annotations
 
 from types import MappingProxyType
-from typing import Annotated, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import msgspec
 from msgspec import Meta, Raw
 
 from service.body import decode
-from service.errors import NotSupported, ValidationFault
+from service.errors import NotSupported
+from service.schemas.chat_checks import check_combinations, check_counts
 from service.schemas.messages import Messages, TemplateMessage, template_messages
+from service.schemas.template_kwargs import TemplateKwargs, template_kwargs
 from service.schemas.tools import ToolChoice, Tools, template_tools
+
+if TYPE_CHECKING:
+    from service.request_limits import RequestLimits
 
 MAX_INT = 2**31 - 1
 MAX_STOP_IDS = 64
 
 Count = Annotated[int, Meta(ge=1, le=MAX_INT)]
 Penalty = Annotated[float, Meta(ge=-2, le=2)]
-StopString = Annotated[str, Meta(min_length=1, max_length=256)]
+StopString = Annotated[str, Meta(min_length=1)]
+ReasoningEffort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 TokenId = Annotated[int, Meta(ge=0, le=MAX_INT)]
 Label = Annotated[str, Meta(max_length=512)]
 JsonObject = dict[str, object]
@@ -59,27 +66,10 @@ class Prediction(msgspec.Struct, forbid_unknown_fields=True):
 
 NOT_BUILT_YET: Final = MappingProxyType[str, tuple[object, ...]](
     {
-        "n": (1,),
-        "presence_penalty": (0,),
-        "frequency_penalty": (0,),
-        "repetition_penalty": (1,),
-        "min_p": (0,),
-        "min_tokens": (0,),
-        "ignore_eos": (False,),
-        "skip_special_tokens": (True,),
-        "logit_bias": ({},),
-        "logprobs": (False,),
-        "top_logprobs": (0,),
         "response_format": (TextFormat(),),
         "tool_choice": ("none", "auto"),
         "parallel_tool_calls": (True,),
-        "reasoning_effort": (),
         "modalities": (["text"],),
-        "chat_template_kwargs": ({},),
-        "add_generation_prompt": (True,),
-        "continue_final_message": (False,),
-        "cache_salt": (),
-        "priority": (0,),
     }
 )
 """Field → values that change nothing; any other is 422 "not supported yet"."""
@@ -100,10 +90,27 @@ class ChatCompletionRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=
     top_p: Annotated[float, Meta(ge=0, le=1)] | None = None
     top_k: Annotated[int, Meta(ge=-1, le=MAX_INT)] | None = None
     seed: Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | None = None
-    stop: StopString | Annotated[list[StopString], Meta(max_length=16)] | None = None
+    stop: StopString | list[StopString] | None = None
     stop_token_ids: Annotated[list[TokenId], Meta(max_length=MAX_STOP_IDS)] | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
+    n: Annotated[int, Meta(ge=1, le=128)] | None = None
+    presence_penalty: Penalty | None = None
+    frequency_penalty: Penalty | None = None
+    repetition_penalty: Annotated[float, Meta(gt=0, le=10)] | None = None
+    min_p: Annotated[float, Meta(ge=0, le=1)] | None = None
+    min_tokens: Annotated[int, Meta(ge=0, le=MAX_INT)] | None = None
+    ignore_eos: bool | None = None
+    skip_special_tokens: bool | None = None
+    logit_bias: dict[str, Annotated[float, Meta(ge=-100, le=100)]] | None = None
+    logprobs: bool | None = None
+    top_logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
+    reasoning_effort: ReasoningEffort | None = None
+    chat_template_kwargs: JsonObject | None = None
+    add_generation_prompt: bool | None = None
+    continue_final_message: bool | None = None
+    cache_salt: Label | None = None
+    priority: Annotated[int, Meta(ge=-MAX_INT, le=MAX_INT)] | None = None
     tools: Tools | None = None
     tool_choice: ToolChoice | None = None
 
@@ -115,45 +122,16 @@ class ChatCompletionRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=
     prompt_cache_retention: Literal["in_memory", "in-memory", "24h"] | None = None
     service_tier: Literal["auto", "default", "flex", "scale", "priority", "fast"] | None = None
     metadata: (
-        Annotated[
-            dict[Annotated[str, Meta(max_length=64)], Annotated[str, Meta(max_length=512)]],
-            Meta(max_length=16),
-        ]
-        | None
+        dict[Annotated[str, Meta(max_length=64)], Annotated[str, Meta(max_length=512)]] | None
     ) = None
     store: bool | None = None
     verbosity: Literal["low", "medium", "high"] | None = None
     prediction: Prediction | None = None
 
     # Known by type and bounds, and in `NOT_BUILT_YET`.
-    n: Annotated[int, Meta(ge=1, le=128)] | None = None
-    presence_penalty: Penalty | None = None
-    frequency_penalty: Penalty | None = None
-    repetition_penalty: Annotated[float, Meta(gt=0, le=10)] | None = None
-    min_p: Annotated[float, Meta(ge=0, le=1)] | None = None
-    min_tokens: Annotated[int, Meta(ge=0, le=MAX_INT)] | None = None
-    ignore_eos: bool | None = None
-    skip_special_tokens: bool | None = None
-    logit_bias: (
-        Annotated[
-            dict[str, Annotated[float, Meta(ge=-100, le=100)]],
-            Meta(max_length=1024),
-        ]
-        | None
-    ) = None
-    logprobs: bool | None = None
-    top_logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
     response_format: TextFormat | JsonObjectFormat | JsonSchemaFormat | None = None
     parallel_tool_calls: bool | None = None
-    reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = (
-        None
-    )
     modalities: list[Literal["text", "audio"]] | None = None
-    chat_template_kwargs: JsonObject | None = None
-    add_generation_prompt: bool | None = None
-    continue_final_message: bool | None = None
-    cache_salt: Label | None = None
-    priority: Annotated[int, Meta(ge=-MAX_INT, le=MAX_INT)] | None = None
 
     # In `REFUSED`.
     functions: list[Raw] | None = None
@@ -163,17 +141,19 @@ class ChatCompletionRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=
     moderation: JsonObject | None = None
 
     @classmethod
-    def parse(cls, body: bytes) -> ChatCompletionRequest:
+    def parse(cls, body: bytes, limits: RequestLimits) -> ChatCompletionRequest:
         """The request in a JSON body.
 
         Raises:
             BadRequest: it is not JSON.
             ValidationFault: a field is wrong, or several do not go together.
             NotSupported: a field asks for what is not built.
+            PayloadTooLarge: a tool's schema exceeds its limit.
         """
         request = decode(body, cls)
         request._check_support()
-        request._check_lengths()
+        check_counts(request, limits)
+        check_combinations(request)
         return request
 
     @property
@@ -190,6 +170,21 @@ class ChatCompletionRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=
     def stop_strings(self) -> tuple[str, ...]:
         """The stop strings, whether one or many were given."""
         return (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ())
+
+    @property
+    def num_choices(self) -> int:
+        """How many answers to draw."""
+        return 1 if self.n is None else self.n
+
+    @property
+    def num_logprobs(self) -> int | None:
+        """How many likeliest tokens go with each log-probability; None without any."""
+        return self.top_logprobs or 0 if self.logprobs else None
+
+    @property
+    def answered_tier(self) -> str:
+        """What the answer says of `service_tier`: there is one tier, whatever it is called."""
+        return "default" if self.service_tier in (None, "auto") else self.service_tier
 
     @property
     def includes_usage(self) -> bool:
@@ -210,6 +205,10 @@ class ChatCompletionRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=
         tools = template_tools(self.tools)
         return tools if self.may_call_tools else []
 
+    def template_kwargs(self) -> TemplateKwargs:
+        """See `service.schemas.template_kwargs`."""
+        return template_kwargs(self.chat_template_kwargs)
+
     def _check_support(self) -> None:
         for name in REFUSED:
             if getattr(self, name) is not None:
@@ -218,18 +217,3 @@ class ChatCompletionRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=
             value = getattr(self, name)
             if value is not None and value not in harmless:
                 raise NotSupported(f"This value of `{name}` is not supported yet.", param=name)
-
-    def _check_lengths(self) -> None:
-        if self.stream_options is not None and not self.stream:
-            raise ValidationFault(
-                "`stream_options` is only allowed when `stream` is true.", param="stream_options"
-            )
-        if (
-            self.max_tokens is not None
-            and self.max_completion_tokens is not None
-            and self.max_tokens != self.max_completion_tokens
-        ):
-            raise ValidationFault(
-                "`max_tokens` and `max_completion_tokens` differ; give one of them.",
-                param="max_tokens",
-            )

@@ -1,7 +1,4 @@
-"""What `POST /v1/chat/completions` answers: the whole object, and the chunks of a stream.
-
-Chunks are put together from bytes: what is the same in all of a request's chunks is encoded once.
-"""
+"""What `POST /v1/chat/completions` answers whole. `chat_chunks` has the stream."""
 
 from __future__ import annotations
 
@@ -10,15 +7,23 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from service.deltas import ContentDelta, Delta, End, Started, ToolCallArguments, ToolCallStart
-from service.errors import envelope
+from service.deltas import (
+    ChoiceDelta,
+    ChoiceEnd,
+    ContentDelta,
+    End,
+    ReasoningDelta,
+    Started,
+    ToolCallArguments,
+    ToolCallStart,
+)
+from service.schemas.logprobs import ChatLogprobs, chat_logprobs
 from service.schemas.usage import Usage
-from service.sse import DONE, event
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from service.errors import ApiError
+    from service.deltas import AnswerEvent, Delta, TokenScore
 
 
 class AnswerHead(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,21 +52,26 @@ class ToolCall(msgspec.Struct):
 
 
 class AnswerMessage(msgspec.Struct, kw_only=True):
-    """The answer itself; `content` is null if it consists of calls only."""
+    """The answer itself; `content` is null if it consists of calls only.
+
+    OpenAI has no field for the text of reasoning. Of the two names in use clients read one.
+    """
 
     role: Literal["assistant"] = "assistant"
     content: str | None
     refusal: None = None
     annotations: tuple[()] = ()
+    reasoning_content: str | UnsetType = UNSET
+    reasoning: str | UnsetType = UNSET
     tool_calls: list[ToolCall] | UnsetType = UNSET
 
 
 class Choice(msgspec.Struct, kw_only=True):
     """One of the answers that were asked for."""
 
-    index: int = 0
+    index: int
     message: AnswerMessage
-    logprobs: None = None
+    logprobs: ChatLogprobs | None = None
     finish_reason: str
 
 
@@ -76,99 +86,83 @@ class ChatCompletion(msgspec.Struct, kw_only=True):
     usage: Usage
     service_tier: str
     system_fingerprint: str
+    metadata: dict[str, str] | UnsetType = UNSET
 
 
-def completion(head: AnswerHead, deltas: Sequence[Delta]) -> ChatCompletion:
-    """The whole answer from all its deltas, of which the last is the `End`."""
-    texts: list[str] = []
-    calls: list[ToolCall] = []
-    arguments: list[list[str]] = []
-    for delta in deltas:
-        match delta:
-            case ContentDelta(text):
-                texts.append(text)
-            case ToolCallStart():
-                calls.append(ToolCall(delta.id or "", Function(delta.name)))
-                arguments.append([])
-            case ToolCallArguments(index, text):
-                arguments[index].append(text)
-    for call, pieces in zip(calls, arguments, strict=True):
-        call.function.arguments = "".join(pieces)
-    end = deltas[-1]
-    assert isinstance(end, End)
-    message = AnswerMessage(
-        content=None if calls and not texts else "".join(texts), tool_calls=calls or UNSET
-    )
-    return ChatCompletion(
-        id=head.id,
-        created=head.created,
-        model=head.model,
-        choices=[Choice(message=message, finish_reason=end.finish_reason)],
-        usage=_usage(end),
-        service_tier=head.service_tier,
-        system_fingerprint=head.system_fingerprint,
-    )
+class ChatCompletionBuilder:
+    """Puts the whole answer together from all its events, of which the last is the `End`."""
 
+    def __init__(self, num_choices: int, *, has_logprobs: bool) -> None:
+        self._choices = [_ChoiceBuilder() for _ in range(num_choices)]
+        self._has_logprobs = has_logprobs
+        self._end: End | None = None
 
-class ChatChunks:
-    """The events of one streamed answer: an `EventEncoder`.
+    def add(self, events: Sequence[AnswerEvent]) -> None:
+        """Take the next events."""
+        for event in events:
+            match event:
+                case ChoiceDelta(choice, delta, scores):
+                    self._choices[choice].add(delta, scores)
+                case ChoiceEnd(choice, finish_reason):
+                    self._choices[choice].finish_reason = finish_reason
+                case End():
+                    self._end = event
+                case Started():
+                    pass
 
-    The role comes once, in the first chunk. With `include_usage` every chunk has `usage: null`
-    and one more without choices tells the usage. A fault ends the stream without [DONE].
-    """
-
-    def __init__(self, head: AnswerHead, include_usage: bool) -> None:
-        common = {
-            "id": head.id,
-            "object": "chat.completion.chunk",
-            "created": head.created,
-            "model": head.model,
-            "service_tier": head.service_tier,
-            "system_fingerprint": head.system_fingerprint,
-        }
-        self._head = msgspec.json.encode(common)[:-1] + b',"choices":['
-        self._tail = b'],"usage":null}' if include_usage else b"]}"
-        self._include_usage = include_usage
-        self._to_json = msgspec.json.Encoder().encode
-
-    def encode(self, deltas: Sequence[Delta]) -> bytes:
-        return b"".join([self._events(delta) for delta in deltas])
-
-    def fault(self, error: ApiError) -> bytes:
-        return event(envelope(error))
-
-    def _events(self, delta: Delta) -> bytes:
-        match delta:
-            case ContentDelta(text):
-                return self._chunk(b'{"content":' + self._to_json(text) + b"}")
-            case ToolCallArguments(index, text):
-                return self._call({"index": index, "function": {"arguments": text}})
-            case ToolCallStart(index, name, call_id):
-                function = {"name": name, "arguments": ""}
-                return self._call(
-                    {"index": index, "id": call_id, "type": "function", "function": function}
-                )
-            case Started():
-                return self._chunk(b'{"role":"assistant","content":"","refusal":null}')
-            case End():
-                return self._closing(delta)
-
-    def _call(self, call: dict[str, object]) -> bytes:
-        return self._chunk(self._to_json({"tool_calls": [call]}))
-
-    def _closing(self, end: End) -> bytes:
-        last = self._chunk(b"{}", self._to_json(end.finish_reason))
-        if self._include_usage:
-            usage = self._to_json(_usage(end))
-            last += event(self._head + b'],"usage":' + usage + b"}")
-        return last + DONE
-
-    def _chunk(self, delta: bytes, finish_reason: bytes = b"null") -> bytes:
-        return event(
-            b'%b{"index":0,"delta":%b,"logprobs":null,"finish_reason":%b}%b'
-            % (self._head, delta, finish_reason, self._tail)
+    def build(self, head: AnswerHead, metadata: dict[str, str] | None) -> ChatCompletion:
+        """The answer, after its `End`; `metadata` is the client's own and goes back to it."""
+        assert self._end is not None
+        return ChatCompletion(
+            id=head.id,
+            created=head.created,
+            model=head.model,
+            choices=[
+                choice.build(index, has_logprobs=self._has_logprobs)
+                for index, choice in enumerate(self._choices)
+            ],
+            usage=Usage.of(self._end),
+            service_tier=head.service_tier,
+            system_fingerprint=head.system_fingerprint,
+            metadata=UNSET if metadata is None else metadata,
         )
 
 
-def _usage(end: End) -> Usage:
-    return Usage.of(end.num_prompt_tokens, end.num_output_tokens, end.num_cached_tokens)
+class _ChoiceBuilder:
+    def __init__(self) -> None:
+        self.finish_reason = ""
+        self._texts: list[str] = []
+        self._thoughts: list[str] = []
+        self._calls: list[ToolCall] = []
+        self._arguments: list[list[str]] = []
+        self._scores: list[TokenScore] = []
+
+    def add(self, delta: Delta, scores: Sequence[TokenScore]) -> None:
+        self._scores += scores
+        match delta:
+            case ContentDelta(text):
+                self._texts.append(text)
+            case ReasoningDelta(text):
+                self._thoughts.append(text)
+            case ToolCallStart():
+                self._calls.append(ToolCall(delta.id or "", Function(delta.name)))
+                self._arguments.append([])
+            case ToolCallArguments(index, text):
+                self._arguments[index].append(text)
+
+    def build(self, index: int, *, has_logprobs: bool) -> Choice:
+        for call, pieces in zip(self._calls, self._arguments, strict=True):
+            call.function.arguments = "".join(pieces)
+        content = "".join(self._texts)
+        reasoning = "".join(self._thoughts) or UNSET
+        return Choice(
+            index=index,
+            message=AnswerMessage(
+                content=None if self._calls and not content else content,
+                reasoning_content=reasoning,
+                reasoning=reasoning,
+                tool_calls=self._calls or UNSET,
+            ),
+            logprobs=chat_logprobs(self._scores) if has_logprobs else None,
+            finish_reason=self.finish_reason,
+        )

@@ -14,8 +14,6 @@ from msgspec import Meta, Raw
 from service.errors import NotSupported, ValidationFault
 from service.schemas.content import Content, text_of
 
-MAX_MESSAGES = 2048
-
 Name = Annotated[str, Meta(max_length=256)]
 CallId = Annotated[str, Meta(max_length=512)]
 TemplateMessage = dict[str, object]
@@ -99,7 +97,7 @@ Message = (
     | ToolMessage
     | FunctionMessage
 )
-Messages = Annotated[list[Message], Meta(min_length=1, max_length=MAX_MESSAGES)]
+Messages = Annotated[list[Message], Meta(min_length=1)]
 
 
 def template_messages(messages: list[Message]) -> list[TemplateMessage]:

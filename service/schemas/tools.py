@@ -8,10 +8,8 @@ import msgspec
 from msgspec import Meta, Raw
 
 from service.body import decode
-from service.errors import NotSupported, ValidationFault
+from service.errors import NotSupported
 
-MAX_TOOLS = 128
-MAX_SCHEMA_BYTES = 64 * 1024
 MAX_DESCRIPTION_CHARS = 16 * 1024
 
 FunctionName = Annotated[str, Meta(pattern=r"^[a-zA-Z0-9_-]{1,64}\Z")]
@@ -40,7 +38,7 @@ class CustomTool(msgspec.Struct, tag_field="type", tag="custom"):
 
 
 Tool = FunctionTool | CustomTool
-Tools = Annotated[list[Tool], Meta(min_length=1, max_length=MAX_TOOLS)]
+Tools = Annotated[list[Tool], Meta(min_length=1)]
 ToolChoice = Literal["none", "auto", "required"] | dict[str, object]
 
 
@@ -49,7 +47,7 @@ def template_tools(tools: list[Tool] | None) -> list[dict[str, object]]:
 
     Raises:
         NotSupported: a custom tool.
-        ValidationFault: `parameters` is no object, or too large.
+        ValidationFault: `parameters` is no object.
     """
     return [_template_tool(tool, f"tools[{index}]") for index, tool in enumerate(tools or [])]
 
@@ -70,8 +68,4 @@ def _template_tool(tool: Tool, at: str) -> dict[str, object]:
 
 
 def _parameters(raw: Raw, at: str) -> dict[str, object] | None:
-    if len(raw) > MAX_SCHEMA_BYTES:
-        raise ValidationFault(
-            f"The parameters of a function exceed {MAX_SCHEMA_BYTES} bytes.", param=at
-        )
     return decode(raw, dict[str, object] | None, at)  # type: ignore[arg-type]

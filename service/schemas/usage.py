@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import msgspec
+
+if TYPE_CHECKING:
+    from service.deltas import End
 
 
 class PromptTokensDetails(msgspec.Struct, frozen=True):
@@ -31,11 +36,12 @@ class Usage(msgspec.Struct, frozen=True):
     completion_tokens_details: CompletionTokensDetails = CompletionTokensDetails()
 
     @classmethod
-    def of(cls, prompt_tokens: int, completion_tokens: int, cached_tokens: int) -> Usage:
-        """Usage from the three numbers that the engine and the text layer count."""
+    def of(cls, end: End) -> Usage:
+        """Usage from what the engine and the text layer count."""
         return cls(
-            prompt_tokens,
-            completion_tokens,
-            prompt_tokens + completion_tokens,
-            PromptTokensDetails(cached_tokens),
+            end.num_prompt_tokens,
+            end.num_output_tokens,
+            end.num_prompt_tokens + end.num_output_tokens,
+            PromptTokensDetails(end.num_cached_tokens),
+            CompletionTokensDetails(end.num_reasoning_tokens),
         )

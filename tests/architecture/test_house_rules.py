@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from service.schemas.chat import ChatCompletionRequest
+
 ROOT = Path(__file__).parents[2]
 SOURCES = sorted(
     path
@@ -74,6 +76,12 @@ def test_the_http_side_needs_neither_torch_nor_transformers() -> None:
         [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_every_field_of_a_chat_request_is_explained() -> None:
+    text = (ROOT / "docs/chat.md").read_text()
+    missing = [f for f in ChatCompletionRequest.__struct_fields__ if f"`{f}" not in text]
+    assert not missing
 
 
 def test_no_listening_socket_but_http_is_opened() -> None:

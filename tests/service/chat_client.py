@@ -13,6 +13,8 @@ from starlette.middleware import Middleware
 from starlette.routing import Route
 
 from engine.models.registry import resolve
+from engine.text.chat_template import ChatTemplate
+from engine.text.prompt_encoder import PromptEncoder
 from observability.trace_context import TraceContext
 from service.api.chat import ChatApi, ChatLimits
 from service.exchange import SCOPE_KEY, Exchange
@@ -37,6 +39,22 @@ def served_model() -> ServedModel:
     return load_text(resolve())
 
 
+_THINKING = """
+{%- for m in messages %}{{ '<|im_start|>' + m.role + '\n' }}
+{%- if m.reasoning_content %}{{ '<think>' + m.reasoning_content + '</think>' }}{% endif %}
+{{- m.content + '<|im_end|>\n' }}{% endfor %}
+{%- if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}
+{%- if enable_thinking is not defined or enable_thinking %}{{ '<think>\n' }}{% endif %}
+{%- endif %}"""
+
+
+@functools.cache
+def thinking_model() -> ServedModel:
+    """The embedded model under a template of models that think before they answer."""
+    template = ChatTemplate({"default": _THINKING}, {})
+    return ServedModel(served_model().card, PromptEncoder(served_model().tokenizer, template))
+
+
 def ids_of(text: str) -> list[int]:
     return served_model().tokenizer.encode(text)
 
@@ -48,10 +66,12 @@ def body_of(**fields: object) -> bytes:
 class ChatApp:
     """ASGI application; `exchanges` are in the order of the requests."""
 
-    def __init__(self, client: EngineClient, limits: ChatLimits, **options: Any) -> None:
+    def __init__(
+        self, client: EngineClient, limits: ChatLimits, model: ServedModel, **options: Any
+    ) -> None:
         self.client = client
         self.exchanges: list[Exchange] = []
-        api = ChatApi(ServedModels([served_model()]), Generator(lambda: client, **options), limits)
+        api = ChatApi(ServedModels([model]), Generator(lambda: client, **options), limits)
         routes = [Route("/v1/chat/completions", api.create, methods=["POST"])]
         self._app: ASGIApp = Starlette(
             routes=routes,
@@ -68,10 +88,13 @@ class ChatApp:
 
 @asynccontextmanager
 async def chat_app(
-    engine: FakeEngine, limits: ChatLimits | None = None, **options: Any
+    engine: FakeEngine,
+    limits: ChatLimits | None = None,
+    model: ServedModel | None = None,
+    **options: Any,
 ) -> AsyncIterator[ChatApp]:
     async with engine() as client:
-        yield ChatApp(client, limits or ChatLimits(), **options)
+        yield ChatApp(client, limits or ChatLimits(), model or served_model(), **options)
 
 
 class Call:
@@ -155,6 +178,16 @@ class Call:
             self.body += message.get("body", b"")
             self.is_complete = not message.get("more_body", False)
         self._changed.set()
+
+    def text_of(self, choice: int) -> str:
+        """The content of one choice of a stream, joined."""
+        return "".join(d.get("content") or "" for d in self.deltas_of(choice))
+
+    def deltas_of(self, choice: int) -> list[Any]:
+        """What the chunks of one choice of a stream add, in their order."""
+        chunks = [item for item in self.events if item != "[DONE]"]
+        choices = [each for chunk in chunks for each in chunk.get("choices", [])]
+        return [each["delta"] for each in choices if each["index"] == choice]
 
 
 async def post(app: ASGIApp, **fields: object) -> Call:

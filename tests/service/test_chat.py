@@ -36,7 +36,7 @@ async def test_a_whole_answer_has_the_shape_of_openai() -> None:
     assert call.headers["content-type"] == "application/json"
     answer = call.json
     num_prompt = answer["usage"]["prompt_tokens"]
-    num_output = len(ids_of(TEXT))
+    num_output = len(ids_of(TEXT)) + 1  # the stop token counts
     assert answer["id"].startswith("chatcmpl-")
     assert answer["system_fingerprint"].startswith("fp_")
     assert answer == {
@@ -102,7 +102,7 @@ async def test_usage_comes_in_a_last_chunk_of_its_own() -> None:
     assert done == "[DONE]"
     assert all(chunk["usage"] is None for chunk in chunks)
     assert last["choices"] == []
-    assert last["usage"]["completion_tokens"] == len(ids_of("Hi"))
+    assert last["usage"]["completion_tokens"] == len(ids_of("Hi")) + 1
 
 
 @pytest.mark.parametrize("stop", ["wör", ["zzz", "ld!"], ["?", "wörld! 🌍 H"], ["🌍"]])
@@ -415,7 +415,7 @@ async def test_another_model_is_not_found() -> None:
 
 async def test_the_record_tells_what_the_engine_measured() -> None:
     def script(submit: Submit) -> list[RequestEvent]:
-        return [Started(5, 2), Tokens((72,)), finished(submit, 1)]
+        return [Started(5, 2), Tokens((72,)), finished(submit, 2)]
 
     engine = FakeEngine(script)
     async with chat_app(engine) as app:
@@ -425,7 +425,7 @@ async def test_the_record_tells_what_the_engine_measured() -> None:
     assert record.model == MODEL
     assert record.seed == 4
     assert record.cached_tokens == 2
-    assert record.output_tokens == 1
+    assert record.output_tokens == 2
     assert record.finish_reasons == ("stop",)
     assert record.tokenize is not None
     assert len(record.queues) == 1

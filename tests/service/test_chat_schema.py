@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from service.errors import ApiError, error_response
+from service.request_limits import RequestLimits
 from service.schemas.chat import NOT_BUILT_YET, REFUSED, ChatCompletionRequest
 from tests.service.chat_client import USER, body_of
 
@@ -92,6 +93,60 @@ BAD: list[tuple[int, str | None, str | None, bytes]] = [
     (422, "invalid_value", "seed", body_of(seed=-(2**63) - 1)),
     (422, "invalid_value", "top_k", body_of(top_k=-2)),
     (422, "invalid_value", "stop", body_of(stop=["x"] * 17)),
+    (422, "invalid_value", "stop[1]", body_of(stop=["x", "y" * 257])),
+    (422, "invalid_value", "n", body_of(n=0)),
+    (422, "invalid_value", "n", body_of(n=17)),
+    (422, "invalid_value", "n", body_of(n=10**18)),
+    (422, "invalid_value", "n", body_of(n=True)),
+    (422, "invalid_value", "presence_penalty", body_of(presence_penalty=2.1)),
+    (422, "invalid_value", "frequency_penalty", body_of(frequency_penalty=-2.1)),
+    (422, "invalid_value", "repetition_penalty", body_of(repetition_penalty=0)),
+    (422, "invalid_value", "min_p", body_of(min_p=1.1)),
+    (422, "invalid_value", "min_tokens", body_of(min_tokens=-1)),
+    (422, "invalid_value", "min_tokens", body_of(min_tokens=9, max_tokens=8)),
+    (422, "invalid_value", "top_logprobs", body_of(top_logprobs=1)),
+    (422, "invalid_value", "top_logprobs", body_of(logprobs=False, top_logprobs=1)),
+    (422, "invalid_value", "top_logprobs", body_of(logprobs=True, top_logprobs=21)),
+    (422, "invalid_value", "logprobs", body_of(logprobs=2)),
+    (422, "invalid_value", "logit_bias", body_of(logit_bias=[])),
+    (422, "invalid_value", "logit_bias", body_of(logit_bias={"5": 101})),
+    (422, "invalid_value", "logit_bias", body_of(logit_bias={"5": False})),
+    (422, "invalid_value", "logit_bias.a", body_of(logit_bias={"a": 1})),
+    (422, "invalid_value", "logit_bias.-1", body_of(logit_bias={"-1": 1})),
+    (422, "invalid_value", "logit_bias.٣", body_of(logit_bias={"٣": 1})),
+    (422, "invalid_value", "logit_bias", body_of(logit_bias={str(n): 1 for n in range(1025)})),
+    (422, "invalid_value", "reasoning_effort", body_of(reasoning_effort="great")),
+    (422, "invalid_value", "priority", body_of(priority="high")),
+    (422, "invalid_value", "cache_salt", body_of(cache_salt="x" * 513)),
+    (
+        422,
+        "unknown_field",
+        "chat_template_kwargs.tokenize",
+        body_of(chat_template_kwargs={"tokenize": True}),
+    ),
+    (
+        422,
+        "invalid_value",
+        "chat_template_kwargs.enable_thinking",
+        body_of(chat_template_kwargs={"enable_thinking": 1}),
+    ),
+    (
+        422,
+        "invalid_value",
+        "chat_template_kwargs.date_string",
+        body_of(chat_template_kwargs={"date_string": "x" * 257}),
+    ),
+    (422, "invalid_value", "messages[0]", body_of(continue_final_message=True)),
+    (
+        422,
+        "invalid_value",
+        "add_generation_prompt",
+        body_of(
+            messages=[*USER, {"role": "assistant", "content": "Yes, "}],
+            continue_final_message=True,
+            add_generation_prompt=True,
+        ),
+    ),
     (422, "invalid_value", "stop", body_of(stop="x" * 257)),
     (422, "invalid_value", "stop", body_of(stop="")),
     (422, "invalid_value", "stop[1]", body_of(stop=["x", 5])),
@@ -110,8 +165,8 @@ BAD: list[tuple[int, str | None, str | None, bytes]] = [
     (422, "invalid_value", "tools[0].function.name", body_of(tools=[tool(name="a\n")])),
     (422, "invalid_value", "tools[0].function.parameters", body_of(tools=[tool(parameters=[])])),
     (
-        422,
-        "invalid_value",
+        413,
+        "payload_too_large",
         "tools[1].function.parameters",
         body_of(tools=[TOOL, tool(parameters={"x": "y" * 65536})]),
     ),
@@ -119,12 +174,7 @@ BAD: list[tuple[int, str | None, str | None, bytes]] = [
     (422, "unsupported_parameter", "tool_choice", body_of(tools=[TOOL], tool_choice="required")),
     (422, "unsupported_parameter", "tool_choice", body_of(tools=[TOOL], tool_choice=TOOL)),
     (422, "invalid_value", "tool_choice", body_of(tool_choice="maybe")),
-    (422, "unsupported_parameter", "n", body_of(n=2)),
     (422, "invalid_value", "n", body_of(n=10**9)),
-    (422, "unsupported_parameter", "logprobs", body_of(logprobs=True)),
-    (422, "unsupported_parameter", "top_logprobs", body_of(top_logprobs=5)),
-    (422, "unsupported_parameter", "logit_bias", body_of(logit_bias={"5": 1})),
-    (422, "unsupported_parameter", "presence_penalty", body_of(presence_penalty=0.1)),
     (
         422,
         "unsupported_parameter",
@@ -133,10 +183,8 @@ BAD: list[tuple[int, str | None, str | None, bytes]] = [
     ),
     (422, "invalid_value", "response_format.type", body_of(response_format={"type": "xml"})),
     (422, "unsupported_parameter", "parallel_tool_calls", body_of(parallel_tool_calls=False)),
-    (422, "unsupported_parameter", "reasoning_effort", body_of(reasoning_effort="low")),
     (422, "invalid_value", "reasoning_effort", body_of(reasoning_effort="very")),
     (422, "unsupported_parameter", "modalities", body_of(modalities=["text", "audio"])),
-    (422, "unsupported_parameter", "min_p", body_of(min_p=0.1)),
     (422, "unsupported_parameter", "functions", body_of(functions=[])),
     (422, "unsupported_parameter", "function_call", body_of(function_call="auto")),
     (422, "unsupported_parameter", "audio", body_of(audio={"voice": "x"})),
@@ -144,10 +192,15 @@ BAD: list[tuple[int, str | None, str | None, bytes]] = [
 ]
 
 
+def parse(body: bytes) -> ChatCompletionRequest:
+    return ChatCompletionRequest.parse(body, RequestLimits())
+
+
 def understand(body: bytes) -> None:
-    request = ChatCompletionRequest.parse(body)
+    request = parse(body)
     request.template_messages()
     request.template_tools()
+    request.template_kwargs()
 
 
 @pytest.mark.parametrize(("status", "code", "param", "body"), BAD)
@@ -167,7 +220,7 @@ def test_every_fault_has_the_envelope_of_openai(
 
 
 def test_the_first_of_two_equal_keys_does_not_count() -> None:
-    request = ChatCompletionRequest.parse(body_of().replace(b"{", b'{"n":5,"n":1,', 1))
+    request = parse(body_of().replace(b"{", b'{"n":5,"n":1,', 1))
     assert request.n == 1
 
 
@@ -190,19 +243,26 @@ HARMLESS = [
         {"prompt_cache_options": {"mode": "explicit"}, "prompt_cache_retention": "24h"},
         {"stream": True, "stream_options": {"include_usage": True, "include_obfuscation": False}},
         {"max_tokens": 5, "max_completion_tokens": 5},
+        {"n": 16, "logprobs": True, "top_logprobs": 20, "presence_penalty": -2},
+        {"logprobs": False, "top_logprobs": 0, "logit_bias": {}},
+        {"logit_bias": {"0": -100, "7": 100}, "min_p": 1, "repetition_penalty": 1.1},
+        {"min_tokens": 8, "max_tokens": 8, "ignore_eos": True, "skip_special_tokens": False},
+        {"chat_template_kwargs": {"enable_thinking": False, "date_string": None}},
+        {"reasoning_effort": "none", "priority": -5, "cache_salt": "s"},
+        {"add_generation_prompt": False},
         {"seed": -(2**63)},
         {"stop": []},
         {"tools": [tool(parameters={"type": "object"}, strict=True, description="d")]},
     ],
 )
 def test_what_changes_nothing_is_accepted(fields: dict[str, object]) -> None:
-    ChatCompletionRequest.parse(body_of(**fields))
+    parse(body_of(**fields))
 
 
 def test_null_is_as_good_as_absent_everywhere() -> None:
     optional = set(ChatCompletionRequest.__struct_fields__) - {"messages", "model"}
-    request = ChatCompletionRequest.parse(body_of(**dict.fromkeys(optional)))
-    assert request == ChatCompletionRequest.parse(body_of())
+    request = parse(body_of(**dict.fromkeys(optional)))
+    assert request == parse(body_of())
 
 
 def test_the_lists_of_what_is_not_built_name_fields() -> None:
@@ -210,7 +270,7 @@ def test_the_lists_of_what_is_not_built_name_fields() -> None:
 
 
 def rendered(*messages: dict[str, object]) -> list[dict[str, object]]:
-    return ChatCompletionRequest.parse(body_of(messages=messages)).template_messages()
+    return parse(body_of(messages=messages)).template_messages()
 
 
 def test_messages_of_every_role_reach_the_template() -> None:
@@ -275,7 +335,7 @@ def test_arguments_that_are_no_object_stay_text(arguments: str) -> None:
 def test_tools_are_rendered_in_one_order_whatever_the_client_wrote() -> None:
     schema = {"type": "object", "properties": {"z": {}, "a": {}}}
     sent = {"function": {"parameters": schema, "name": "f", "description": "d"}, "type": "function"}
-    request = ChatCompletionRequest.parse(body_of(tools=[sent]))
+    request = parse(body_of(tools=[sent]))
     assert json.dumps(request.template_tools()) == json.dumps(
         [{"type": "function", "function": {"name": "f", "description": "d", "parameters": schema}}]
     )

@@ -50,7 +50,7 @@ async def test_a_whole_answer() -> None:
     assert answer.choices[0].message.content == TEXT
     assert answer.choices[0].finish_reason == "stop"
     assert answer.usage is not None
-    assert answer.usage.completion_tokens == len(ids_of(TEXT))
+    assert answer.usage.completion_tokens == len(ids_of(TEXT)) + 1  # with the stop token
 
 
 async def test_a_stream_with_usage() -> None:
@@ -108,7 +108,7 @@ async def test_an_answer_with_calls_can_be_sent_back() -> None:
     [
         ({"temperature": 5}, openai.UnprocessableEntityError, "temperature"),
         ({"extra_body": {"temprature": 1}}, openai.UnprocessableEntityError, "temprature"),
-        ({"n": 2}, openai.UnprocessableEntityError, "n"),
+        ({"n": 17}, openai.UnprocessableEntityError, "n"),
         ({"model": "gpt-4o"}, openai.NotFoundError, "model"),
         (
             {"messages": [{"role": "user", "content": "a b c " * 200}]},

@@ -11,7 +11,7 @@ import pytest
 from trio.testing import MockClock
 
 from observability.trace_context import TraceContext
-from service.deltas import ContentDelta, Delta, End, Started
+from service.deltas import AnswerEvent, ChoiceDelta, ContentDelta, End, Started
 from service.errors import ApiError, EngineFault
 from service.exchange import SCOPE_KEY, Exchange
 from service.sse import PING, EventStream, StreamTiming
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from service.generation import Generation
 
-END = End("stop", 1, 0, 1)
+END = End(1, 0, 1)
 MINUTE = 60.0
 
 
@@ -36,16 +36,20 @@ def anyio_backend(request: pytest.FixtureRequest) -> Any:
     return name, {**options, "clock": MockClock(autojump_threshold=0)}
 
 
+def text(piece: str) -> ChoiceDelta:
+    return ChoiceDelta(0, ContentDelta(piece))
+
+
 class Script:
     """A generation of waits (seconds), deltas and faults; says whether it was left."""
 
-    def __init__(self, *steps: float | list[Delta] | Exception) -> None:
+    def __init__(self, *steps: float | list[AnswerEvent] | Exception) -> None:
         self.is_left = False
         self.is_over = False
         self._until_s: float | None = None
         self._steps = list(steps)
 
-    async def receive(self) -> list[Delta]:
+    async def receive(self) -> list[AnswerEvent]:
         while isinstance(self._steps[0], float):
             self._until_s = self._until_s or anyio.current_time() + self._steps[0]
             await anyio.sleep_until(self._until_s)  # a reader that gives up loses nothing
@@ -69,11 +73,13 @@ class Script:
 class PlainText:
     """Letters for deltas, so that a body can be read at a glance."""
 
-    def encode(self, deltas: Sequence[Delta]) -> bytes:
+    def encode(self, events: Sequence[AnswerEvent]) -> bytes:
         letters = {Started: b"S", End: b"E"}
         return b"".join(
-            delta.text.encode() if isinstance(delta, ContentDelta) else letters[type(delta)]
-            for delta in deltas
+            event.delta.text.encode()
+            if isinstance(event, ChoiceDelta) and isinstance(event.delta, ContentDelta)
+            else letters[type(event)]
+            for event in events
         )
 
     def fault(self, error: ApiError) -> bytes:
@@ -115,15 +121,13 @@ class Reader:
 
 
 async def test_deltas_that_come_together_go_out_together() -> None:
-    reader = await Reader().read(
-        Script([Started(), ContentDelta("a")], [ContentDelta("b"), ContentDelta("c")], [END])
-    )
+    reader = await Reader().read(Script([Started(), text("a")], [text("b"), text("c")], [END]))
     assert [piece for _, piece in reader.pieces] == [b"Sa", b"bc", b"E"]
     assert reader.is_complete
 
 
 async def test_a_stream_that_waits_is_kept_alive() -> None:
-    reader = await Reader().read(Script([Started()], MINUTE, [ContentDelta("a"), END]))
+    reader = await Reader().read(Script([Started()], MINUTE, [text("a"), END]))
     assert reader.body.count(PING) in (3, 4)
     times = [time_s for time_s, piece in reader.pieces if piece == PING]
     assert all(15 <= later - sooner <= 20 for sooner, later in itertools.pairwise(times))
@@ -133,7 +137,7 @@ async def test_a_stream_that_waits_is_kept_alive() -> None:
 async def test_no_ping_interrupts_a_stream_that_speaks() -> None:
     steps: list[Any] = [[Started()]]
     for _ in range(20):
-        steps += [10.0, [ContentDelta("a")]]
+        steps += [10.0, [text("a")]]
     reader = await Reader().read(Script(*steps, [END]))
     assert PING not in reader.body
 
@@ -145,7 +149,7 @@ async def test_a_late_start_gets_its_status_line_after_ten_seconds_and_then_ping
 
 
 async def test_a_reader_that_does_not_read_is_left() -> None:
-    script = Script([Started()], [ContentDelta("a")], [END])
+    script = Script([Started()], [text("a")], [END])
     reader = await Reader(seconds_per_read=MINUTE).read(script)
     assert script.is_left
     assert reader.exchange.client_left
@@ -153,7 +157,7 @@ async def test_a_reader_that_does_not_read_is_left() -> None:
 
 
 async def test_a_slow_reader_that_reads_gets_all() -> None:
-    reader = await Reader(seconds_per_read=20).read(Script([Started()], [ContentDelta("a")], [END]))
+    reader = await Reader(seconds_per_read=20).read(Script([Started()], [text("a")], [END]))
     assert reader.body.replace(PING, b"") == b"SaE"
     assert reader.is_complete
 

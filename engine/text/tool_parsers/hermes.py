@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from engine.text.tag_finder import TagFinder
 from engine.text.tool_parsers.base import ContentDelta, ToolCallArguments, ToolCallStart
 from engine.text.tool_parsers.json_scanner import JsonScanner
 
@@ -54,7 +55,7 @@ class HermesToolParser:
         self._deltas: list[Delta] = []
         self._num_calls = 0
         self._num_malformed = 0
-        self._tail = ""  # the end of the content, which may begin an opening tag
+        self._opening = TagFinder(_OPEN)
         self._blanks: list[str] = []  # white space that is content only if text follows it
         self._is_in_text = False
         self._raw: list[str] = []  # what was read of a call or of its end, in case it is none
@@ -72,7 +73,7 @@ class HermesToolParser:
         """The message has ended: give the rest."""
         # What is left of a closing tag belongs to a call that is complete.
         rest = "" if self._read == self._read_closing_tag else "".join(self._raw)
-        self._give_content(rest + self._tail)
+        self._give_content(rest + self._opening.finish())
         if self._blanks and not self._num_calls:
             self._deltas.append(ContentDelta("".join(self._blanks)))
         return self._take_deltas()
@@ -98,29 +99,12 @@ class HermesToolParser:
         if self._num_malformed >= _MAX_MALFORMED:
             self._give_content(text[place:])
             return len(text)
-        if self._tail:
-            return self._read_tail(text, place)
-        begin = text.find(_OPEN, place)
-        if begin < 0:
-            num_held = _num_common(text, place)
-            self._give_content(text[place : len(text) - num_held])
-            self._tail = text[len(text) - num_held :]
+        before, end = self._opening.find(text, place)
+        self._give_content(before)
+        if end is None:
             return len(text)
-        self._give_content(text[place:begin])
         self._begin_call()
-        return begin + len(_OPEN)
-
-    def _read_tail(self, text: str, place: int) -> int:
-        """Go on with a tag that was cut between two pushes, one character at a time."""
-        known = self._tail + text[place]
-        num_held = _num_common(known, 0)
-        if known == _OPEN:
-            self._tail = ""
-            self._begin_call()
-        else:
-            self._give_content(known[: len(known) - num_held])
-            self._tail = known[len(known) - num_held :]
-        return place + 1
+        return end
 
     def _begin_call(self) -> None:
         self._raw = [_OPEN]
@@ -227,12 +211,6 @@ class HermesToolParser:
             self._is_in_text = True
         elif text:
             self._blanks.append(text)
-
-
-def _num_common(text: str, place: int) -> int:
-    """How many characters at the end of `text`, from `place` on, may begin an opening tag."""
-    longest = min(len(_OPEN) - 1, len(text) - place)
-    return next((n for n in range(longest, 0, -1) if text.endswith(_OPEN[:n])), 0)
 
 
 def _decoded(quoted: str) -> str | None:

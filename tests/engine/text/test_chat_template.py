@@ -28,6 +28,31 @@ SAME = [
     "{{ messages[0].thinking }}{{ messages[0].reasoning_content }}{{ messages[0].name is defined }}",
     "{{ ['a', 'b'] | join('-') }}{{ [1, 2, 3] | batch(2) | list }}{{ documents is none }}{{ missing }}",
     "{{ enable_thinking is defined and enable_thinking }}{{ strftime_now('%Y') }}",
+    "{% for m in messages %}{{ loop.index }}/{{ loop.length }}{{ loop.first }}{{ loop.last }}{{ loop.revindex }}"
+    "{{ loop.nextitem is defined }}{{ loop.changed(m.role) }}{% endfor %}",
+    "{% for i in [1, 2, 3, 4] if i % 2 %}{{ loop.index }}{{ loop.last }}{{ loop.length }}{% else %}none{% endfor %}",
+    "{% for i in [] %}x{% else %}none{% endfor %}{% for k, v in messages[0].items() %}{{ k }}{{ v }}{% endfor %}",
+    "{% for i in [1, [2, [3]]] recursive %}{{ i if i is number else loop(i) }}{{ loop.depth }}{% endfor %}",
+    "{{ 1 < 2 <= 2 }}{{ 'r' in messages[0].reasoning }}{{ 'role' in messages[0] }}{{ 'x' not in ['y', 'x'] }}"
+    "{{ messages == messages[:] }}{{ messages[0] in messages }}{{ [1] == [1.0] }}{{ 1 == true }}",
+    "{{ messages[::-1][0].role }}{{ 'abc'[1:] }}{{ 'abc'[-1] }}{{ [1, 2][-1:] }}{{ (1, 2) }}{{ {'a' ~ 1: [2]}['a1'] }}",
+    "{{ [3, 1, 2] | sort | join(',') }}{{ ['b', 'A'] | sort }}{{ [1, 2] | sum }}{{ [[1], [2]] | sum(start=[]) }}"
+    "{{ [1, 1, 2] | unique | list }}{{ [1, 5] | max }}{{ {'b': 1, 'a': 2} | dictsort }}{{ 'ab' | list }}",
+    "{{ messages | selectattr('role', 'equalto', 'user') | list }}{{ messages | map(attribute='role') | first }}"
+    "{{ [1, none] | select | list }}{{ [0, 1] | reject | list }}{{ [3, 4] | map('string') | join }}",
+    "{{ messages | groupby('role') }}{{ range(5) | slice(2) | list }}{{ [1, 2] | last }}{{ 'ab' | reverse }}"
+    "{{ [1, 2] | reverse | list }}{{ {'a': 1} | items | list }}{{ 'a b' | title }}{{ 'a b' | wordcount }}",
+    "{{ 1.25 | round(1) }}{{ '7' | int + 1 }}{{ 'ff' | int(base=16) }}{{ 'x' | default('y') }}{{ none | default('d', true) }}"
+    "{{ 1700000000 | default(1700000000) }}{{ '{}'.format(1700000000) }}{{ '%d' % 1700000000 }}",
+    "{{ 'a.b'.split('.') }}{{ 'a b'.partition(' ') }}{{ 'xax'.strip('x') }}{{ 'aXb'.rsplit('X', 1) }}{{ ','.join({'k': 1}) }}"
+    "{{ 'a'.encode('utf-8').decode('utf-8') }}{{ {'a': 1}.get('b', 2) }}{{ [1, 2, 1].count(1) }}{{ [1, 2].index(2) }}",
+    "{{ ['a', 'b'] is sequence }}{{ 'a' is in(['a']) }}{{ 'A' is upper }}{{ 3 is divisibleby(3) }}{{ 2 is gt(1) }}",
+    "{% macro m(x, y='d') %}{{ x }}{{ y }}{{ varargs }}{{ kwargs }}{{ caller() if caller }}{% endmacro %}"
+    "{{ m(1, 2, 3, z=4) }}{% call m([1]) %}body{% endcall %}{{ [m] | length }}",
+    "{% block b %}{{ 'in block' | upper }}{% for i in [1] %}{{ loop.index }}{% endfor %}{% endblock %}{{ self.b() }}",
+    "{% set x %}{{ messages[0].content }}{% endset %}{{ x | length }}{% filter upper %}{{ x }}{% endfilter %}",
+    "{% set c = cycler('a', 'b') %}{{ c.next() }}{{ c.next() }}{% set j = joiner('|') %}{{ j() }}{{ j() }}{{ [1, 2] + [3] }}"
+    "{{ (1,) + (2,) }}{{ 7 // 2 }}{{ 7 % 4 }}{{ -3 }}{{ 2 ** 0.5 }}{{ 'a' + 'b' }}{{ not 1 }}{{ 1 if false }}",
 ]
 
 
@@ -48,6 +73,26 @@ def test_it_renders_what_transformers_renders(tmp_path: Path, source: str) -> No
     )
     ours = ChatTemplate({"default": source}, {"bos_token": "<s>"})
     assert ours.render(messages, tools, True, enable_thinking=True) == theirs[0]
+
+
+@pytest.mark.parametrize(
+    ("source", "names"),
+    [
+        ("{% for m in messages %}{{ m.content }}{% endfor %}{{ bos_token }}", {"messages", "bos_token"}),
+        ("{% if enable_thinking is defined and enable_thinking is false %}x{% endif %}", {"enable_thinking"}),
+        ("{% set x = 1 %}{{ x }}{{ namespace(a=1).a }}{{ range(2) | list }}", set()),
+        ("{% if not date is defined %}{% set date = strftime_now('%Y') %}{% endif %}{{ date }}", {"date"}),
+        ("{% macro m(a) %}{{ a }}{{ b }}{% endmacro %}{{ m(1) }}", {"b"}),
+        ("{{ [1] | map('upper') | first | default(fallback) }}", {"fallback"}),
+    ],
+)  # fmt: skip
+def test_a_template_names_the_variables_that_it_reads(source: str, names: set[str]) -> None:
+    assert ChatTemplate({"default": source}, {}).variables == names
+
+
+def test_the_variables_of_both_templates_count() -> None:
+    sources = {"default": "{{ a }}", "tool_use": "{{ tools }}{{ b }}", "rag": "{{ c }}"}
+    assert ChatTemplate(sources, {}).variables == {"a", "b", "tools"}
 
 
 def test_the_templates_own_refusal_is_the_callers_fault() -> None:

@@ -20,8 +20,10 @@ QUICK = settings(
 )
 
 
-def streamed(tokenizer: Tokenizer, ids: list[int], sizes: list[int]) -> list[str]:
-    detokenizer = Detokenizer(tokenizer)
+def streamed(
+    tokenizer: Tokenizer, ids: list[int], sizes: list[int], skip_special_tokens: bool = True
+) -> list[str]:
+    detokenizer = Detokenizer(tokenizer, skip_special_tokens)
     pieces, place = [], 0
     for size in [*sizes, len(ids)]:
         pieces.append(detokenizer.push(ids[place : place + size]))
@@ -37,7 +39,9 @@ def test_random_ids_in_random_pieces_give_the_text_of_one_decode(
     tokenizer = Tokenizer.from_folder(folder)
     ids = data.draw(st.lists(st.integers(0, tokenizer.vocab_size + 5), max_size=40))
     sizes = data.draw(st.lists(st.integers(0, 4), max_size=40))
-    assert "".join(streamed(tokenizer, ids, sizes)) == tokenizer.decode(ids)
+    for skip in (True, False):
+        text = "".join(streamed(tokenizer, ids, sizes, skip))
+        assert text == tokenizer.decode(ids, skip_special_tokens=skip)
 
 
 @QUICK
@@ -129,7 +133,18 @@ def test_every_decoder_of_the_library_agrees(
     backend.save(str(tmp_path / "tokenizer.json"))
     tokenizer = Tokenizer.from_folder(tmp_path)
     ids = data.draw(st.lists(st.integers(0, len(tokens)), min_size=1, max_size=12))
-    assert "".join(streamed(tokenizer, ids, [1] * len(ids))) == tokenizer.decode(ids)
+    for skip in (True, False):
+        text = "".join(streamed(tokenizer, ids, [1] * len(ids), skip))
+        assert text == tokenizer.decode(ids, skip_special_tokens=skip)
+
+
+def test_special_tokens_are_text_only_if_asked_for(folders: dict[str, Path]) -> None:
+    tokenizer = Tokenizer.from_folder(folders["byte_level"])
+    ids = tokenizer.encode("<|im_start|>the fox<|im_end|>")
+    assert "".join(streamed(tokenizer, ids, [1] * len(ids))) == "the fox"
+    pieces = streamed(tokenizer, ids, [1] * len(ids), False)
+    assert pieces[0] == "<|im_start|>"
+    assert "".join(pieces) == "<|im_start|>the fox<|im_end|>"
 
 
 def test_the_cost_grows_with_the_length_and_not_with_its_square(folders: dict[str, Path]) -> None:
@@ -156,4 +171,5 @@ def test_decoding_equals_transformers(folder: Path) -> None:
     assert ours.decode(ids) == theirs.decode(ids, **kwargs)
     kwargs["skip_special_tokens"] = False
     assert ours.decode(ids, skip_special_tokens=False) == theirs.decode(ids, **kwargs)
+    assert "".join(streamed(ours, ids, [1] * len(ids), False)) == theirs.decode(ids, **kwargs)
     assert json.loads(ours.backend.to_str())["added_tokens"]

@@ -1,0 +1,64 @@
+"""`HeldScores`: log-probabilities of tokens, held until the tokens' text is certain.
+
+A token whose text may turn out to be part of a stop string must not be told, its log-probability
+included: the answer would leak the stop string that it leaves out.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+from service.deltas import TokenScore
+
+if TYPE_CHECKING:
+    from engine.protocol import TokenLogprobs
+    from engine.text.tokenizer import Tokenizer
+
+
+class HeldScores:
+    """The scores of one choice. For each token: `hold`, then `decoded` with the text that it gave,
+    which may be none; `release` as text becomes certain; `take` what may go out.
+
+    A token goes out once a character is certain that was not there before it.
+    """
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+        self._held: deque[tuple[int, TokenScore]] = deque()
+        """Each with the number of characters before it."""
+        self._released: list[TokenScore] = []
+        self._num_decoded = 0
+        self._num_released = 0
+
+    def hold(self, logprobs: TokenLogprobs) -> None:
+        """Take the score of the next token."""
+        name = self._tokenizer.token_bytes
+        top = zip(logprobs.top_ids, logprobs.top_logprobs, strict=True)
+        score = TokenScore(
+            name(logprobs.token_id),
+            logprobs.logprob,
+            tuple((name(token_id), logprob) for token_id, logprob in top),
+        )
+        self._held.append((self._num_decoded, score))
+
+    def decoded(self, text: str) -> None:
+        """The detokenizer gave this text."""
+        self._num_decoded += len(text)
+
+    def release(self, num_chars: int) -> None:
+        """So many more characters are part of the answer."""
+        self._num_released += num_chars
+        while self._held and self._held[0][0] < self._num_released:
+            self._released.append(self._held.popleft()[1])
+
+    def release_all(self) -> None:
+        """The answer has ended, and not by a stop string."""
+        self._released += [score for _, score in self._held]
+        self._held.clear()
+
+    def take(self) -> tuple[TokenScore, ...]:
+        """What may go out and has not yet."""
+        taken = tuple(self._released)
+        self._released.clear()
+        return taken
