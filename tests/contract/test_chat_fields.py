@@ -14,6 +14,7 @@ import pytest
 from engine.models.registry import resolve
 from engine.text.tokenizer import Tokenizer
 from tests.contract.conftest import metric, running_server
+from tests.requirements import requirement
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -54,6 +55,7 @@ def streamed(sdk: openai.OpenAI, **fields: Any) -> list[str]:
     return texts
 
 
+@requirement("chat.request.n", "chat.stream.text")
 @pytest.mark.parametrize("seed", range(4))
 def test_deltas_joined_are_the_whole_text_for_any_draw(sdk: openai.OpenAI, seed: int) -> None:
     fields = {"seed": seed, "temperature": 2, "max_tokens": 60, "n": 3}
@@ -80,13 +82,21 @@ def test_no_delta_splits_a_character(sdk: openai.OpenAI) -> None:
     assert streamed(sdk, **fields) == [text]
 
 
+@requirement("chat.stream.helper")
 def test_the_stream_helper_takes_several_choices(sdk: openai.OpenAI) -> None:
-    with sdk.chat.completions.stream(model=MODEL, messages=SUM, n=3, temperature=0) as stream:
+    with sdk.chat.completions.stream(
+        model=MODEL, messages=SUM, n=3, temperature=0, stream_options={"include_usage": True}
+    ) as stream:
         final = stream.get_final_completion()
+    usage = sdk.chat.completions.create(model=MODEL, messages=SUM, n=3, temperature=0).usage
+    assert usage is not None
+    assert final.usage is not None
+    assert final.usage.total_tokens == usage.total_tokens
     assert [choice.index for choice in final.choices] == [0, 1, 2]
     assert all("42" in (choice.message.content or "") for choice in final.choices)
 
 
+@requirement("chat.stream.logprobs")
 async def test_the_async_client_streams_and_helps_too(url: str) -> None:
     async with openai.AsyncOpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as client:
         answer = await client.chat.completions.create(
@@ -103,6 +113,7 @@ async def test_the_async_client_streams_and_helps_too(url: str) -> None:
         assert one.logprobs.content == other.logprobs.content
 
 
+@requirement("chat.answer.usage")
 def test_the_prompt_is_counted_once_however_many_choices(sdk: openai.OpenAI) -> None:
     one = sdk.chat.completions.create(model=MODEL, messages=SUM, temperature=0).usage
     four = sdk.chat.completions.create(model=MODEL, messages=SUM, temperature=0, n=4).usage
@@ -112,6 +123,7 @@ def test_the_prompt_is_counted_once_however_many_choices(sdk: openai.OpenAI) -> 
     assert four.completion_tokens == 4 * one.completion_tokens
 
 
+@requirement("chat.request.cache_salt", "chat.answer.cached_tokens")
 def test_cached_tokens_are_told(sdk: openai.OpenAI) -> None:
     question: list[Any] = [{"role": "user", "content": "What is 3 + 4? " * 20}]
     salt = {"cache_salt": f"of this test {id(sdk)}"}
@@ -129,6 +141,7 @@ def test_cached_tokens_are_told(sdk: openai.OpenAI) -> None:
     assert cached(cache_salt=f"another {id(sdk)}") == 0
 
 
+@requirement("chat.request.logprobs", "chat.request.top_logprobs")
 def test_log_probabilities_are_those_of_the_model(sdk: openai.OpenAI) -> None:
     answer = sdk.chat.completions.create(
         model=MODEL, messages=SUM, temperature=0, logprobs=True, top_logprobs=20
@@ -146,18 +159,18 @@ def test_log_probabilities_are_those_of_the_model(sdk: openai.OpenAI) -> None:
         assert sum(map(math.exp, values)) <= 1 + 1e-4
 
 
+@requirement("chat.request.logit_bias")
 def test_a_bias_forces_and_bans(sdk: openai.OpenAI) -> None:
-    plain = sdk.chat.completions.create(
-        model=MODEL, messages=SUM, temperature=0, logprobs=True, max_tokens=1, top_logprobs=20
-    )
-    assert plain.choices[0].logprobs is not None
-    assert plain.choices[0].logprobs.content
-    first = plain.choices[0].message.content
-    forced = whole(sdk, messages=SUM, temperature=0, max_tokens=5, logit_bias={"35": 100})
-    assert len(set(forced[0])) == 1
-    assert first not in forced
+    fields = {"messages": SUM, "temperature": 0, "max_tokens": 1}
+    (first,) = whole(sdk, **fields)
+    (first_id,) = resolve_tokenizer().encode(first)
+    (other,) = whole(sdk, **fields, logit_bias={str(first_id): -100})
+    assert other != first
+    (other_id,) = resolve_tokenizer().encode(other)
+    assert whole(sdk, **{**fields, "max_tokens": 3}, logit_bias={str(other_id): 100}) == [other * 3]
 
 
+@requirement("chat.request.max_tokens", "chat.request.min_tokens", "chat.request.ignore_eos")
 def test_tokens_at_least_and_at_most(sdk: openai.OpenAI) -> None:
     def count(**fields: Any) -> int:
         answer = sdk.chat.completions.create(model=MODEL, messages=SUM, temperature=0, **fields)
@@ -173,10 +186,12 @@ def test_tokens_at_least_and_at_most(sdk: openai.OpenAI) -> None:
 def test_repetition_is_punished(sdk: openai.OpenAI) -> None:
     fields = {"max_tokens": 60, "temperature": 0, "extra_body": {"ignore_eos": True}}
     (plain,) = whole(sdk, messages=SUM, **fields)
-    (varied,) = whole(sdk, messages=SUM, frequency_penalty=2, presence_penalty=2, **fields)
-    assert len(set(varied)) > len(set(plain))
+    for penalty in ("frequency_penalty", "presence_penalty"):
+        (varied,) = whole(sdk, messages=SUM, **{penalty: 2}, **fields)
+        assert len(set(varied)) > len(set(plain))
 
 
+@requirement("chat.request.stop")
 def test_a_stop_string_leaks_in_no_part_and_in_no_choice(sdk: openai.OpenAI) -> None:
     fields = {"messages": SUM, "temperature": 1.5, "seed": 3, "n": 4, "max_tokens": 40}
     texts = whole(sdk, **fields)

@@ -13,6 +13,7 @@ import httpx
 import pytest
 
 from tests.contract.conftest import metric, running_server
+from tests.requirements import requirement
 from tests.tiny_model import save_tiny_model
 
 BODY = {
@@ -60,6 +61,7 @@ async def last_event(http: httpx.AsyncClient, url: str, running: anyio.Event) ->
     return last
 
 
+@requirement("errors.in_stream")
 @pytest.mark.parametrize(("number", "limit_s"), [(signal.SIGKILL, 5), (signal.SIGSTOP, 40)])
 @pytest.mark.timeout(180)
 async def test_every_stream_gets_its_error_event_and_the_next_request_its_answer(

@@ -12,6 +12,7 @@ import openai
 import pytest
 
 from tests.contract.conftest import metric
+from tests.requirements import requirement
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,6 +48,7 @@ def test_a_fact_of_the_prompt_is_found(sdk: openai.OpenAI) -> None:
     assert "Tolbek" in (answer.choices[0].message.content or "")
 
 
+@requirement("chat.stream.head", "chat.stream.usage_last")
 def test_a_stream_has_the_text_of_the_whole_answer_and_its_usage_last(sdk: openai.OpenAI) -> None:
     whole = sdk.chat.completions.create(model=MODEL, messages=SUM, temperature=0)
     chunks = list(
@@ -74,6 +76,7 @@ def test_the_sdks_stream_helper_puts_the_answer_together(sdk: openai.OpenAI) -> 
     assert "42" in (final.choices[0].message.content or "")
 
 
+@requirement("chat.request.tools")
 def test_a_tool_is_called_and_its_result_used(sdk: openai.OpenAI) -> None:
     tool: Any = {
         "type": "function",
@@ -116,6 +119,7 @@ def test_a_stop_string_ends_the_answer_before_itself(sdk: openai.OpenAI) -> None
     assert cut.choices[0].finish_reason == "stop"
 
 
+@requirement("chat.request.seed")
 def test_a_seed_gives_the_same_text_again(sdk: openai.OpenAI) -> None:
     def draw(seed: int) -> str | None:
         answer = sdk.chat.completions.create(
@@ -127,6 +131,7 @@ def test_a_seed_gives_the_same_text_again(sdk: openai.OpenAI) -> None:
     assert len({draw(seed) for seed in range(5)}) > 1
 
 
+@requirement("chat.request.max_completion_tokens")
 def test_max_tokens_ends_with_length(sdk: openai.OpenAI) -> None:
     answer = sdk.chat.completions.create(
         model=MODEL, messages=SUM, temperature=0, max_completion_tokens=3
@@ -136,6 +141,7 @@ def test_max_tokens_ends_with_length(sdk: openai.OpenAI) -> None:
     assert answer.usage.completion_tokens == 3
 
 
+@requirement("chat.request.model", "chat.request.unknown_field", "errors.400.context", "errors.sdk")
 def test_errors_arrive_as_the_sdks_own_types(sdk: openai.OpenAI) -> None:
     with pytest.raises(openai.NotFoundError) as not_found:
         sdk.chat.completions.create(model="gpt-4", messages=SUM)
@@ -150,6 +156,7 @@ def test_errors_arrive_as_the_sdks_own_types(sdk: openai.OpenAI) -> None:
     assert too_long.value.code == "context_length_exceeded"
 
 
+@requirement("models.list")
 def test_models_are_listed_and_found(sdk: openai.OpenAI) -> None:
     assert [model.id for model in sdk.models.list()] == [MODEL]
     assert sdk.models.retrieve(MODEL).id == MODEL

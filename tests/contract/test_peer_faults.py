@@ -11,6 +11,7 @@ import openai
 import pytest
 
 from tests.contract.conftest import metric, running_server
+from tests.requirements import requirement
 from tests.tiny_model import save_tiny_model
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ def url_of(client: openai.OpenAI) -> str:
     return str(client.base_url).removesuffix("/v1/")
 
 
+@requirement("chat.request.temperature")
 def test_the_settings_of_the_first_request_do_not_hold_for_later_ones(tiny: openai.OpenAI) -> None:
     greedy = ask(tiny, "hello")
     with ThreadPoolExecutor() as pool:
@@ -55,6 +57,7 @@ def test_the_settings_of_the_first_request_do_not_hold_for_later_ones(tiny: open
         assert len({each.result() for each in hot}) > 1
 
 
+@requirement("chat.request.seed")
 def test_a_seed_gives_one_text_alone_and_in_parallel(tiny: openai.OpenAI) -> None:
     alone = ask(tiny, "hello", temperature=1.5, seed=7)
     with ThreadPoolExecutor() as pool:
@@ -62,6 +65,7 @@ def test_a_seed_gives_one_text_alone_and_in_parallel(tiny: openai.OpenAI) -> Non
         assert {each.result() for each in crowd} == {alone}
 
 
+@requirement("chat.answer.cached_tokens")
 def test_a_long_prompt_skips_its_prefill_the_second_time(client: openai.OpenAI) -> None:
     text = "The cat sat on the mat and looked at the moon. " * 40
     usages = [
@@ -100,6 +104,7 @@ def test_two_requests_with_one_request_id_are_not_mixed_up(tiny: openai.OpenAI) 
         assert {text: each.result() for text, each in answers.items()} == expected
 
 
+@requirement("errors.disconnect")
 def test_a_client_that_leaves_ends_a_whole_answer_too(tiny: openai.OpenAI) -> None:
     url = url_of(tiny)
     body = {
@@ -117,6 +122,7 @@ def test_a_client_that_leaves_ends_a_whole_answer_too(tiny: openai.OpenAI) -> No
     assert metric(url, "kvorum_kv_blocks_used") == 0
 
 
+@requirement("chat.stream.text")
 def test_streamed_text_is_the_whole_text_also_where_characters_break(tiny: openai.OpenAI) -> None:
     for seed in range(8):
         params = {"temperature": 1.5, "seed": seed, "max_tokens": 60}

@@ -27,6 +27,7 @@ from tests.engine.sampler_reference import (
     start_of,
     tokens_at,
 )
+from tests.requirements import requirement
 
 if TYPE_CHECKING:
     from engine.protocol import SamplingParams
@@ -57,6 +58,7 @@ def test_temperature_sharpens_and_flattens() -> None:
     assert shares == pytest.approx(expected, abs=0.03)
 
 
+@requirement("chat.request.top_k")
 def test_top_k_leaves_the_k_heaviest_and_what_equals_the_last() -> None:
     assert set(draw_many([0.0, 0.1, 0.2, 0.3], top_k=2)) == {2, 3}
     assert set(draw_many([0.0, 0.2, 0.2, 0.3], top_k=2)) == {1, 2, 3}
@@ -69,6 +71,7 @@ def test_more_equals_than_candidates_all_stay() -> None:
         assert drawn == set(range(400))
 
 
+@requirement("chat.request.top_p")
 def test_top_p_leaves_the_smallest_set_that_reaches_p() -> None:
     logits = torch.tensor([0.5, 0.3, 0.15, 0.05]).log().tolist()
     assert set(draw_many(logits, top_p=0.49)) == {0}
@@ -82,6 +85,7 @@ def test_top_p_is_a_share_of_what_top_k_left() -> None:
     assert set(draw_many(logits, top_k=2, top_p=0.6)) == {0, 1}
 
 
+@requirement("chat.request.min_p")
 def test_min_p_leaves_what_weighs_its_share_of_the_heaviest() -> None:
     logits = torch.tensor([0.5, 0.3, 0.15, 0.05]).log().tolist()
     assert set(draw_many(logits, min_p=0.25)) == {0, 1, 2}

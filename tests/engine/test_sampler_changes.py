@@ -17,6 +17,7 @@ from tests.engine.sampler_reference import (
     random_params,
     start_of,
 )
+from tests.requirements import requirement
 
 GREEDY = {"temperature": 0.0}
 
@@ -32,6 +33,7 @@ def generate(
     return token_ids
 
 
+@requirement("chat.request.presence_penalty")
 def test_a_presence_penalty_counts_output_once_and_no_prompt() -> None:
     sampler = Sampler(1, 4, CPU)
     sampler.start(start_of(0, params_of(presence_penalty=1.5, **GREEDY), [3, 3]))
@@ -40,6 +42,7 @@ def test_a_presence_penalty_counts_output_once_and_no_prompt() -> None:
     assert generate(sampler, 0, logits, [3, 3], 5)[2:] == [3, 2, 3, 3, 3]
 
 
+@requirement("chat.request.frequency_penalty")
 def test_a_frequency_penalty_grows_with_each_token() -> None:
     sampler = Sampler(1, 3, CPU)
     sampler.start(start_of(0, params_of(frequency_penalty=1.0, **GREEDY), [2]))
@@ -47,6 +50,7 @@ def test_a_frequency_penalty_grows_with_each_token() -> None:
     assert generate(sampler, 0, logits, [2], 6)[1:] == [2, 2, 1, 2, 0, 1]
 
 
+@requirement("chat.request.repetition_penalty")
 def test_a_repetition_penalty_counts_the_prompt_too() -> None:
     sampler = Sampler(2, 3, CPU)
     sampler.start(start_of(0, params_of(repetition_penalty=3.0, **GREEDY), [2]))

@@ -23,6 +23,7 @@ from engine.protocol import (
 from engine.scheduler import Scheduler
 from engine.step import StepPlan, StepResult
 from tests.hash_runner import HashRunner, Windows, expected_tokens, make_cache
+from tests.requirements import requirement
 
 NOW = 1_000
 _OF_REQUEST = ("num_samples", "priority", "deadline_ns")
@@ -114,6 +115,7 @@ def test_a_request_is_started_then_given_tokens_then_finished() -> None:
     assert bench.pool.num_used == 0
 
 
+@requirement("chat.request.stop_token_ids")
 def test_a_stop_token_ends_the_request_and_is_counted_but_not_sent() -> None:
     prompt = [1, 2, 3]
     first, second, *_ = expected_tokens(prompt, 8)
@@ -446,6 +448,7 @@ class Clocked(Bench):
         return super().step()
 
 
+@requirement("chat.request.priority")
 def test_the_most_urgent_starts_first_under_priority() -> None:
     bench = Clocked(policy="priority", max_running=1)
     for name, priority in {"late": 5, "urgent": -1, "usual": 0, "usual too": 0}.items():

@@ -40,6 +40,7 @@ def served_model() -> ServedModel:
 
 
 _THINKING = """
+{%- if reasoning_effort %}{{ 'Effort: ' + reasoning_effort + '\n' }}{% endif %}
 {%- for m in messages %}{{ '<|im_start|>' + m.role + '\n' }}
 {%- if m.reasoning_content %}{{ '<think>' + m.reasoning_content + '</think>' }}{% endif %}
 {{- m.content + '<|im_end|>\n' }}{% endfor %}

@@ -9,6 +9,7 @@ import re
 import pytest
 from starlette.routing import Route
 
+from tests.requirements import requirement
 from tests.service.running import CHAT, call, chat_body, error_of, routes_of, running
 
 KEY = "sk-canary-0123456789"
@@ -29,6 +30,7 @@ async def test_a_chat_goes_through_every_layer() -> None:
         assert len(run.engine.submits) == 1
 
 
+@requirement("errors.404.path")
 async def test_an_unknown_path_is_404_in_the_envelope() -> None:
     async with running() as run:
         for path in ("/", "/v1", "/v1/nothing", "/v1/chat/completions/", "/health/"):
@@ -37,6 +39,7 @@ async def test_an_unknown_path_is_404_in_the_envelope() -> None:
             assert error_of(response)["code"] == "not_found"
 
 
+@requirement("errors.405")
 async def test_every_route_answers_a_wrong_method_with_405_and_what_it_allows() -> None:
     async with running() as run:
         for path, methods in routes_of(run):
@@ -46,6 +49,7 @@ async def test_every_route_answers_a_wrong_method_with_405_and_what_it_allows() 
             assert response.headers["allow"] == ", ".join(sorted(methods))
 
 
+@requirement("errors.500", "headers.x_request_id")
 async def test_a_mistake_of_ours_is_500_without_internals_and_is_logged(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -76,6 +80,7 @@ async def test_a_long_path_is_not_echoed_at_length() -> None:
         assert len(response.content) < 500
 
 
+@requirement("models.list")
 async def test_models_are_listed_as_openai_does() -> None:
     async with running() as run:
         body = (await run.client.get("/v1/models")).json()
@@ -89,6 +94,7 @@ async def test_models_are_listed_as_openai_does() -> None:
         assert (await run.client.get("/v1/models/kvorum-mini")).json() == model
 
 
+@requirement("models.retrieve")
 async def test_a_model_whose_id_has_slashes_is_found_raw_and_escaped() -> None:
     async with running(name="org/some-model") as run:
         for path in ("/v1/models/org/some-model", "/v1/models/org%2Fsome-model"):
@@ -98,6 +104,7 @@ async def test_a_model_whose_id_has_slashes_is_found_raw_and_escaped() -> None:
         assert (await run.client.post(CHAT, json=chat_body(model="org/some-model"))).is_success
 
 
+@requirement("errors.404.model", "models.not_found")
 @pytest.mark.parametrize("name", ["gpt-4", "", "kvorum-mini/", "../kvorum-mini", "x" * 3000])
 async def test_an_unknown_model_is_404(name: str) -> None:
     async with running() as run:
@@ -113,6 +120,7 @@ async def test_the_context_can_be_made_shorter_and_models_say_so() -> None:
         assert model["max_model_len"] == 100
 
 
+@requirement("headers.x_request_id", "headers.openai_processing_ms")
 async def test_every_answer_carries_request_id_trace_id_and_time() -> None:
     async with running("--api-key", KEY) as run:
         for path in ("/health", "/v1/models", "/nothing", "/metrics"):
@@ -140,6 +148,7 @@ async def test_a_broken_traceparent_starts_a_trace_of_our_own(value: str) -> Non
         assert response.headers["x-trace-id"] != "0" * 32
 
 
+@requirement("headers.x_request_id_echo")
 @pytest.mark.parametrize("value", ["abc-123", "a" * 128, "req:1/2+3=4"])
 async def test_a_sane_request_id_of_the_caller_is_echoed(value: str) -> None:
     async with running() as run:
@@ -147,6 +156,7 @@ async def test_a_sane_request_id_of_the_caller_is_echoed(value: str) -> None:
         assert response.headers["x-request-id"] == value
 
 
+@requirement("headers.x_request_id_echo")
 @pytest.mark.parametrize("value", ["", "a" * 129, "a b", "a\tb", "\x7f", "ü", "\x00", "a\r\nb: c"])
 async def test_any_other_request_id_is_replaced_by_our_own(value: str) -> None:
     async with running() as run:

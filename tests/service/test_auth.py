@@ -7,6 +7,7 @@ import json
 
 import pytest
 
+from tests.requirements import requirement
 from tests.service.running import CHAT, call, routes_of, running
 
 KEY = "sk-canary-0123456789"
@@ -18,6 +19,7 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
+@requirement("headers.authorization")
 async def test_with_the_key_everything_and_without_it_only_health_is_answered() -> None:
     async with running("--api-key", KEY) as run:
         for path, methods in routes_of(run):
@@ -30,6 +32,7 @@ async def test_with_the_key_everything_and_without_it_only_health_is_answered() 
         assert (await run.client.get("/nothing")).status_code == 401
 
 
+@requirement("errors.401")
 @pytest.mark.parametrize(
     "value",
     [

@@ -7,12 +7,24 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import pytest
 
+from engine.config import EngineConfig, SchedulerConfig
 from engine.errors import CONTEXT_LENGTH_EXCEEDED, ENGINE_ERROR
 from engine.protocol import Failed, Finished, RequestEvent, RequestTimings, Started, Tokens
 from service.api.chat import ChatLimits
+from service.body import BodyLimits
 from service.sse import StreamTiming
 from tests.fakes import FakeEngine, answer_with, finished
-from tests.service.chat_client import MODEL, Call, body_of, chat_app, ids_of, post, served_model
+from tests.requirements import requirement
+from tests.service.chat_client import (
+    MODEL,
+    Call,
+    ChatApp,
+    body_of,
+    chat_app,
+    ids_of,
+    post,
+    served_model,
+)
 
 if TYPE_CHECKING:
     from engine.protocol import Submit
@@ -29,6 +41,7 @@ WEATHER = {
 CALL = '<tool_call>{"name": "get_weather", "arguments": {"city": "Oslo"}}</tool_call>'
 
 
+@requirement("chat.answer.shape", "chat.answer.finish_reason", "headers.content_type")
 async def test_a_whole_answer_has_the_shape_of_openai() -> None:
     async with chat_app(FakeEngine(ids_of(TEXT))) as app:
         call = await post(app)
@@ -74,6 +87,15 @@ async def test_a_whole_answer_has_the_shape_of_openai() -> None:
     }
 
 
+@requirement(
+    "chat.request.stream",
+    "chat.stream.head",
+    "chat.stream.finish_reason",
+    "chat.stream.done",
+    "chat.stream.role_once",
+    "headers.content_type",
+    "headers.cache_control",
+)
 async def test_a_stream_says_role_then_text_then_reason_then_done() -> None:
     async with chat_app(FakeEngine(ids_of(TEXT))) as app:
         call = await post(app, stream=True)
@@ -95,6 +117,7 @@ async def test_a_stream_says_role_then_text_then_reason_then_done() -> None:
     assert all(choice["logprobs"] is None for choice in choices)
 
 
+@requirement("chat.request.include_usage", "chat.stream.usage_null", "chat.stream.usage_last")
 async def test_usage_comes_in_a_last_chunk_of_its_own() -> None:
     async with chat_app(FakeEngine(ids_of("Hi"))) as app:
         call = await post(app, stream=True, stream_options={"include_usage": True})
@@ -105,6 +128,7 @@ async def test_usage_comes_in_a_last_chunk_of_its_own() -> None:
     assert last["usage"]["completion_tokens"] == len(ids_of("Hi")) + 1
 
 
+@requirement("chat.request.stop")
 @pytest.mark.parametrize("stop", ["wör", ["zzz", "ld!"], ["?", "wörld! 🌍 H"], ["🌍"]])
 async def test_a_stop_string_never_leaks_and_ends_the_request(stop: str | list[str]) -> None:
     stops = [stop] if isinstance(stop, str) else stop
@@ -135,6 +159,7 @@ async def test_a_stop_string_aborts_a_request_that_still_runs_once() -> None:
     assert [abort.reason for abort in engine.aborts] == ["stop"]
 
 
+@requirement("chat.request.max_completion_tokens", "chat.answer.finish_reason")
 async def test_max_tokens_ends_with_length() -> None:
     engine = FakeEngine(ids_of(TEXT))
     async with chat_app(engine) as app:
@@ -143,6 +168,7 @@ async def test_max_tokens_ends_with_length() -> None:
     assert engine.submits[0].params.max_tokens == 3
 
 
+@requirement("chat.request.temperature", "chat.request.top_p", "chat.request.top_k")
 async def test_sampling_reaches_the_engine_as_it_was_sent() -> None:
     engine = FakeEngine([])
     async with chat_app(engine) as app:
@@ -157,9 +183,16 @@ async def test_sampling_reaches_the_engine_as_it_was_sent() -> None:
     assert third.top_k == 0
 
 
-async def test_calls_come_out_as_tool_calls() -> None:
+@requirement(
+    "chat.request.tools",
+    "chat.answer.tool_calls",
+    "chat.answer.finish_reason",
+    "chat.request.tool_choice.auto",
+)
+@pytest.mark.parametrize("fields", [{}, {"tool_choice": "auto"}])
+async def test_calls_come_out_as_tool_calls(fields: dict[str, object]) -> None:
     async with chat_app(FakeEngine(ids_of(CALL))) as app:
-        call = await post(app, tools=[WEATHER])
+        call = await post(app, tools=[WEATHER], **fields)
     choice = call.json["choices"][0]
     assert choice["finish_reason"] == "tool_calls"
     assert choice["message"]["content"] is None
@@ -172,6 +205,7 @@ async def test_calls_come_out_as_tool_calls() -> None:
     }
 
 
+@requirement("chat.request.parallel_tool_calls", "chat.stream.tool_calls")
 async def test_streamed_calls_name_themselves_once_and_then_add_arguments() -> None:
     async with chat_app(FakeEngine(ids_of("Sure. " + CALL + CALL))) as app:
         call = await post(app, tools=[WEATHER], stream=True)
@@ -189,6 +223,7 @@ async def test_streamed_calls_name_themselves_once_and_then_add_arguments() -> N
     assert call.events[-2]["choices"][0]["finish_reason"] == "tool_calls"
 
 
+@requirement("chat.request.tool_choice.none")
 @pytest.mark.parametrize("fields", [{}, {"tools": [WEATHER], "tool_choice": "none"}])
 async def test_without_tools_to_call_a_call_is_text(fields: dict[str, object]) -> None:
     async with chat_app(FakeEngine(ids_of(CALL))) as app:
@@ -197,6 +232,7 @@ async def test_without_tools_to_call_a_call_is_text(fields: dict[str, object]) -
     assert call.json["choices"][0]["finish_reason"] == "stop"
 
 
+@requirement("chat.request.tools", "chat.request.tool_choice.none")
 async def test_tools_are_in_the_prompt_only_if_they_may_be_called() -> None:
     engine = FakeEngine([])
     async with chat_app(engine) as app:
@@ -214,6 +250,7 @@ def failing(*events: RequestEvent, code: str = ENGINE_ERROR) -> Any:
     return script
 
 
+@requirement("errors.500", "errors.before_stream")
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize(
     ("code", "status", "headers"),
@@ -234,6 +271,7 @@ async def test_a_failure_before_the_start_is_a_status(
     assert app.exchanges[0].error_type == code
 
 
+@requirement("errors.in_stream")
 async def test_a_failure_after_the_start_is_an_event_and_there_is_no_done() -> None:
     answer = failing(Started(3, 0), Tokens(tuple(ids_of("Hello"))))
     async with chat_app(FakeEngine(answer)) as app:
@@ -262,6 +300,7 @@ async def test_an_abort_of_the_engines_own_is_no_answer() -> None:
     assert call.status == 500
 
 
+@requirement("errors.disconnect")
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("hold_after", [0, 3])
 async def test_a_client_that_leaves_sends_one_abort(stream: bool, hold_after: int) -> None:
@@ -303,6 +342,65 @@ async def test_a_client_that_leaves_while_it_sends_gets_nothing() -> None:
     assert call.num_messages == 0
 
 
+@requirement("headers.stainless_timeout")
+async def test_the_clients_timeout_shortens_the_servers() -> None:
+    engine = FakeEngine(hold_after=0)
+    headers = [("content-type", "application/json"), ("x-stainless-timeout", "0.01")]
+    async with chat_app(engine) as app:
+        with anyio.fail_after(5):  # the server's own is 600 s
+            call = await Call(app, body_of(), headers).run()
+    assert (call.status, call.json["error"]["code"]) == (408, "timeout")
+
+
+@requirement("errors.429", "headers.retry_after")
+async def test_a_full_engine_is_429_and_says_when_to_come_back() -> None:
+    engine = FakeEngine(hold_after=0)
+    config = EngineConfig(
+        card=served_model().card, scheduler=SchedulerConfig(max_running=1, max_waiting=0)
+    )
+    async with engine(config) as client, anyio.create_task_group() as tasks:
+        app = ChatApp(client, ChatLimits(), served_model())
+        first = Call(app, body_of())
+        tasks.start_soon(first.run)
+        await engine.submitted.wait()
+        second = await post(app)
+        streamed = await post(app, stream=True)
+        engine.resume()
+    assert first.status == 200
+    for call in (second, streamed):
+        assert (call.status, call.json["error"]["code"]) == (429, "overloaded")
+        assert call.json["error"]["type"] == "rate_limit_error"
+        assert int(call.headers["retry-after"]) >= 1
+
+
+@requirement("errors.413")
+async def test_a_body_above_the_limit_is_413() -> None:
+    async with chat_app(FakeEngine([]), ChatLimits(body=BodyLimits(max_bytes=1000))) as app:
+        call = await post(app, user="x" * 500, safety_identifier="y" * 100)
+        too_large = await post(app, messages=[{"role": "user", "content": "x" * 1000}])
+    assert call.status == 200
+    assert (too_large.status, too_large.json["error"]["code"]) == (413, "payload_too_large")
+
+
+@requirement("errors.415")
+@pytest.mark.parametrize(
+    ("content_type", "status"),
+    [
+        ("text/plain", 415),
+        ("application/x-www-form-urlencoded", 415),
+        ("application/json; charset=utf-8", 200),
+        ("APPLICATION/JSON", 200),
+    ],
+)
+async def test_a_body_of_another_type_than_json_is_415(content_type: str, status: int) -> None:
+    async with chat_app(FakeEngine([])) as app:
+        call = await Call(app, body_of(), [("content-type", content_type)]).run()
+    assert call.status == status
+    if status == 415:
+        assert call.json["error"]["code"] == "unsupported_media_type"
+
+
+@requirement("errors.408", "errors.no_retry")
 @pytest.mark.parametrize("timeout", ["0.01", "nonsense", "-1", "nan"])
 async def test_the_clients_timeout_is_a_408_that_is_not_repeated(timeout: str) -> None:
     engine = FakeEngine(hold_after=0)
@@ -347,6 +445,7 @@ async def test_who_gives_up_while_the_model_loads_hears_that_it_loads() -> None:
     assert call.json["error"]["code"] == "model_loading"
 
 
+@requirement("errors.503")
 async def test_a_model_that_loads_is_waited_for_and_then_503() -> None:
     async with chat_app(FakeEngine(ready=False), max_load_wait_s=0.01) as app:
         call = await post(app)
@@ -365,6 +464,7 @@ async def test_a_dead_engine_is_503() -> None:
     assert call.json["error"]["code"] == "engine_unavailable"
 
 
+@requirement("errors.400.context")
 async def test_a_prompt_above_the_context_is_told_in_openais_words() -> None:
     async with chat_app(FakeEngine()) as app:
         call = await post(
@@ -393,6 +493,7 @@ async def test_a_long_prompt_that_fits_is_encoded_like_a_short_one() -> None:
     assert short.prompt == long.prompt
 
 
+@requirement("chat.request.max_tokens")
 async def test_max_tokens_is_cut_to_what_the_context_leaves() -> None:
     engine = FakeEngine([])
     async with chat_app(engine) as app:
@@ -405,6 +506,7 @@ async def test_max_tokens_is_cut_to_what_the_context_leaves() -> None:
     assert too_many.json["error"]["param"] == "max_tokens"
 
 
+@requirement("chat.request.model", "errors.404.model")
 async def test_another_model_is_not_found() -> None:
     async with chat_app(FakeEngine()) as app:
         call = await post(app, model="gpt-4o")

@@ -21,6 +21,7 @@ from engine.protocol import (
 from service.api.chat import ChatLimits
 from service.request_limits import RequestLimits
 from tests.fakes import FakeEngine, finished
+from tests.requirements import requirement
 from tests.service.chat_client import (
     Call,
     body_of,
@@ -51,6 +52,9 @@ def choices_of(*texts: str) -> Any:
     return script
 
 
+@requirement(
+    "chat.request.n", "chat.answer.choices", "chat.answer.usage", "chat.stream.choices_in_order"
+)
 @pytest.mark.parametrize("stream", [False, True])
 async def test_each_choice_gets_its_own_text_and_the_prompt_counts_once(stream: bool) -> None:
     texts = ("Hello there", "Hi", "wörld 🌍")
@@ -61,6 +65,7 @@ async def test_each_choice_gets_its_own_text_and_the_prompt_counts_once(stream: 
         *chunks, last, done = call.events
         assert done == "[DONE]"
         assert [call.text_of(choice) for choice in range(3)] == list(texts)
+        assert [sum("role" in d for d in call.deltas_of(choice)) for choice in range(3)] == [1] * 3
         roles = [chunk["choices"][0] for chunk in chunks[:3]]
         assert [role["index"] for role in roles] == [0, 1, 2]
         assert all(role["delta"]["role"] == "assistant" for role in roles)
@@ -100,6 +105,15 @@ async def test_when_all_choices_have_stopped_the_whole_request_is_ended() -> Non
     assert [abort.sample for abort in engine.aborts] == [0, None]
 
 
+@requirement(
+    "chat.request.logit_bias",
+    "chat.request.presence_penalty",
+    "chat.request.frequency_penalty",
+    "chat.request.min_p",
+    "chat.request.repetition_penalty",
+    "chat.request.stop_token_ids",
+    "chat.request.priority",
+)
 async def test_every_parameter_of_drawing_reaches_the_engine() -> None:
     engine = FakeEngine([])
     async with chat_app(engine) as app:
@@ -149,6 +163,7 @@ def scored(text: str, *, top: int) -> Any:
     return script
 
 
+@requirement("chat.request.logprobs", "chat.answer.logprobs", "chat.stream.logprobs")
 @pytest.mark.parametrize("stream", [False, True])
 async def test_log_probabilities_name_each_token_with_its_bytes(stream: bool) -> None:
     text = "Hi 🌍!"
@@ -171,6 +186,7 @@ async def test_log_probabilities_name_each_token_with_its_bytes(stream: bool) ->
         assert second["logprob"] == -9999.0
 
 
+@requirement("chat.request.top_logprobs", "chat.answer.logprobs")
 async def test_log_probabilities_alone_have_no_others_beside_them() -> None:
     async with chat_app(FakeEngine(scored("Hi", top=0))) as app:
         call = await post(app, logprobs=True)
@@ -180,6 +196,7 @@ async def test_log_probabilities_alone_have_no_others_beside_them() -> None:
     assert without.json["choices"][0]["logprobs"] is None
 
 
+@requirement("chat.request.labels")
 async def test_metadata_and_tier_come_back_as_they_were_sent() -> None:
     async with chat_app(FakeEngine([])) as app:
         call = await post(app, metadata={"a": "b"}, service_tier="flex", store=True, user="u")
@@ -190,6 +207,7 @@ async def test_metadata_and_tier_come_back_as_they_were_sent() -> None:
     assert "metadata" not in auto.json
 
 
+@requirement("chat.request.logit_bias_vocabulary")
 @pytest.mark.parametrize("field", ["logit_bias", "stop_token_ids"])
 async def test_a_token_out_of_the_vocabulary_is_named(field: str) -> None:
     size = served_model().card.vocab_size
@@ -210,6 +228,7 @@ async def test_min_tokens_beyond_the_context_is_refused() -> None:
 THOUGHT = "<think>\nThree and four.\n</think>\n\nSeven."
 
 
+@requirement("chat.answer.reasoning_tokens", "chat.answer.reasoning", "chat.stream.reasoning")
 @pytest.mark.parametrize("stream", [False, True])
 async def test_reasoning_is_told_under_both_names_and_apart_from_the_answer(stream: bool) -> None:
     engine = FakeEngine(ids_of(THOUGHT))
@@ -230,6 +249,7 @@ async def test_reasoning_is_told_under_both_names_and_apart_from_the_answer(stre
     assert 0 < num_thought < usage["completion_tokens"]
 
 
+@requirement("chat.request.reasoning_effort", "chat.request.chat_template_kwargs")
 @pytest.mark.parametrize(
     ("fields", "is_open"),
     [
@@ -259,6 +279,26 @@ async def test_the_switches_of_a_thinking_template_decide_whether_it_thinks(
     assert app.exchanges[0].ignored_fields == []
 
 
+@requirement("chat.request.reasoning_effort")
+async def test_the_word_of_the_effort_reaches_a_template_that_reads_it() -> None:
+    engine = FakeEngine([])
+    async with chat_app(engine, model=thinking_model()) as app:
+        await post(app, reasoning_effort="minimal")
+    prompt = served_model().tokenizer.decode(engine.submits[0].prompt_token_ids, False)
+    assert prompt.startswith("Effort: minimal")
+
+
+@requirement("chat.request.skip_special_tokens")
+async def test_special_tokens_stay_in_the_text_if_they_are_asked_for() -> None:
+    end = served_model().tokenizer.token_to_id("<|im_end|>")
+    assert end is not None
+    async with chat_app(FakeEngine([*ids_of("Hi"), end])) as app:
+        usual = await post(app)
+        shown = await post(app, skip_special_tokens=False)
+    assert usual.json["choices"][0]["message"]["content"] == "Hi"
+    assert shown.json["choices"][0]["message"]["content"] == "Hi<|im_end|>"
+
+
 async def test_an_answer_that_ends_while_it_thinks_has_no_content() -> None:
     async with chat_app(FakeEngine(ids_of("Hm, ")), model=thinking_model()) as app:
         call = await post(app, max_tokens=2)
@@ -268,6 +308,7 @@ async def test_an_answer_that_ends_while_it_thinks_has_no_content() -> None:
     assert choice["message"]["reasoning"]
 
 
+@requirement("chat.request.messages.history")
 @pytest.mark.parametrize("name", ["reasoning_content", "reasoning"])
 async def test_earlier_reasoning_is_taken_back_under_either_name(name: str) -> None:
     earlier = {"role": "assistant", "content": "Seven.", name: "Three and four."}
@@ -303,6 +344,7 @@ async def test_priority_is_heeded_where_the_policy_heeds_it() -> None:
     assert app.exchanges[0].ignored_fields == []
 
 
+@requirement("chat.request.continue_final_message")
 async def test_the_last_message_of_an_assistant_can_be_gone_on_with() -> None:
     messages = [
         {"role": "user", "content": "Count."},

@@ -10,6 +10,7 @@ import pytest
 from service.errors import ApiError, error_response
 from service.request_limits import RequestLimits
 from service.schemas.chat import NOT_BUILT_YET, REFUSED, ChatCompletionRequest
+from tests.requirements import requirement
 from tests.service.chat_client import USER, body_of
 
 TOOL = {"type": "function", "function": {"name": "f"}}
@@ -189,6 +190,7 @@ BAD: list[tuple[int, str | None, str | None, bytes]] = [
     (422, "unsupported_parameter", "function_call", body_of(function_call="auto")),
     (422, "unsupported_parameter", "audio", body_of(audio={"voice": "x"})),
     (422, "unsupported_parameter", "web_search_options", body_of(web_search_options={})),
+    (422, "unsupported_parameter", "moderation", body_of(moderation={})),
 ]
 
 
@@ -203,6 +205,23 @@ def understand(body: bytes) -> None:
     request.template_kwargs()
 
 
+@requirement(
+    "chat.request.messages.malformed",
+    "chat.request.stream_options_alone",
+    "chat.request.top_logprobs_alone",
+    "chat.request.response_format.unknown",
+    "chat.request.tools.custom",
+    "chat.request.functions",
+    "chat.request.reasoning_effort_unknown",
+    "chat.request.media",
+    "chat.request.metadata_limits",
+    "chat.request.bounds",
+    "chat.request.unknown_field",
+    "errors.shape",
+    "errors.400.json",
+    "errors.422",
+    "chat.request.messages.parts",
+)
 @pytest.mark.parametrize(("status", "code", "param", "body"), BAD)
 def test_every_fault_has_the_envelope_of_openai(
     status: int, code: str | None, param: str | None, body: bytes
@@ -232,6 +251,13 @@ HARMLESS = [
 ]
 
 
+@requirement(
+    "chat.request.seed",
+    "chat.request.response_format.text",
+    "chat.request.hints",
+    "chat.request.labels",
+    "chat.request.include_obfuscation",
+)
 @pytest.mark.parametrize(
     "fields",
     [
@@ -259,6 +285,7 @@ def test_what_changes_nothing_is_accepted(fields: dict[str, object]) -> None:
     parse(body_of(**fields))
 
 
+@requirement("chat.request.null")
 def test_null_is_as_good_as_absent_everywhere() -> None:
     optional = set(ChatCompletionRequest.__struct_fields__) - {"messages", "model"}
     request = parse(body_of(**dict.fromkeys(optional)))
@@ -273,11 +300,15 @@ def rendered(*messages: dict[str, object]) -> list[dict[str, object]]:
     return parse(body_of(messages=messages)).template_messages()
 
 
+@requirement("chat.request.messages.roles", "chat.request.messages.parts")
 def test_messages_of_every_role_reach_the_template() -> None:
     call = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": '{"a": 1}'}}
     found = rendered(
         {"role": "system", "content": "S"},
-        {"role": "developer", "content": [{"type": "text", "text": "D"}]},
+        {
+            "role": "developer",
+            "content": [{"type": "text", "text": "D"}, {"type": "text", "text": "E"}],
+        },
         {"role": "user", "content": "U", "name": "ann"},
         {"role": "assistant", "content": None, "tool_calls": [call]},
         {"role": "tool", "tool_call_id": "c1", "content": [{"type": "text", "text": "5"}]},
@@ -286,7 +317,7 @@ def test_messages_of_every_role_reach_the_template() -> None:
     )
     assert found == [
         {"role": "system", "content": "S"},
-        {"role": "developer", "content": "D"},
+        {"role": "developer", "content": "D\nE"},
         {"role": "user", "content": "U", "name": "ann"},
         {
             "role": "assistant",
@@ -301,6 +332,7 @@ def test_messages_of_every_role_reach_the_template() -> None:
     ]
 
 
+@requirement("chat.request.messages.history")
 def test_our_own_answer_is_accepted_as_history() -> None:
     answer = {
         "role": "assistant",

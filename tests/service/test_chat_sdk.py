@@ -12,6 +12,7 @@ import pytest
 from engine.errors import ENGINE_ERROR
 from engine.protocol import Failed, Started, Tokens
 from tests.fakes import FakeEngine
+from tests.requirements import requirement
 from tests.service.chat_client import MODEL, chat_app, ids_of
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ async def test_a_stream_with_usage() -> None:
     assert all(chunk.usage is None for chunk in chunks[:-1])
 
 
+@requirement("chat.stream.helper")
 async def test_the_stream_helper_puts_the_answer_together() -> None:
     async with (
         sdk(FakeEngine(ids_of(TEXT))) as client,
@@ -74,6 +76,7 @@ async def test_the_stream_helper_puts_the_answer_together() -> None:
     assert answer.choices[0].message.content == TEXT
 
 
+@requirement("chat.request.parallel_tool_calls", "chat.stream.helper")
 @pytest.mark.parametrize("text", [CALL, "Let me see. " + CALL + CALL])
 async def test_the_stream_helper_puts_calls_together(text: str) -> None:
     async with (
@@ -88,6 +91,7 @@ async def test_the_stream_helper_puts_calls_together(text: str) -> None:
     assert len({call.id for call in calls}) == len(calls)
 
 
+@requirement("chat.request.messages.history")
 async def test_an_answer_with_calls_can_be_sent_back() -> None:
     engine = FakeEngine(ids_of(CALL))
     async with sdk(engine) as client:
@@ -103,6 +107,7 @@ async def test_an_answer_with_calls_can_be_sent_back() -> None:
     assert len(engine.submits) == 2
 
 
+@requirement("errors.sdk")
 @pytest.mark.parametrize(
     ("fields", "kind", "param"),
     [
@@ -130,6 +135,7 @@ async def test_a_fault_is_raised_once_with_its_field(
     assert caught.value.type == "invalid_request_error"
 
 
+@requirement("errors.no_retry")
 async def test_a_failure_of_the_engine_is_not_repeated() -> None:
     engine = FakeEngine(lambda _: [Failed(ENGINE_ERROR, "The forward pass failed.")])
     async with sdk(engine) as client:

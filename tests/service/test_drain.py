@@ -9,6 +9,7 @@ import pytest
 
 from service.lifecycle import State
 from tests.fakes import FakeEngine
+from tests.requirements import requirement
 from tests.service.running import CHAT, chat_body, error_of, running
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
+@requirement("errors.503", "headers.retry_after")
 async def test_a_drain_refuses_new_requests_finishes_running_ones_and_closes_the_engine() -> None:
     engine = FakeEngine(hold_after=2)
     answers: list[Response] = []

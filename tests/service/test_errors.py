@@ -17,6 +17,7 @@ from engine.errors import (
 )
 from service import errors
 from service.errors import ApiError, of_engine_error, of_failed
+from tests.requirements import requirement
 
 
 def all_kinds(kind: type[ApiError] = ApiError) -> list[type[ApiError]]:
@@ -35,6 +36,7 @@ def test_every_kind_is_in_the_drawing_with_its_status_and_code(kind: type[ApiErr
         assert ("Retry-After" in line) == ("retry-after" in kind.default_headers)
 
 
+@requirement("headers.retry_after")
 @pytest.mark.parametrize(
     ("error", "status", "code"),
     [
@@ -64,6 +66,7 @@ def test_a_failed_event_has_a_status(code: str, status: int) -> None:
     assert (seen.status, seen.code) == (status, code)
 
 
+@requirement("errors.shape")
 def test_the_envelope_is_short_whatever_was_sent() -> None:
     error = errors.ValidationFault("x" * 10_000, param="y" * 10_000)
     response = errors.error_response(error)

@@ -10,6 +10,7 @@ import pytest
 from engine.errors import OutOfMemory
 from engine.protocol import Crashed, Stats
 from tests.fakes import FakeEngine
+from tests.requirements import requirement
 from tests.service.running import CHAT, chat_body, error_of, running
 
 
@@ -99,6 +100,7 @@ async def test_health_answers_head_without_a_body() -> None:
             assert (await run.client.head(path)).status_code == 200
 
 
+@requirement("errors.503", "headers.retry_after")
 async def test_when_the_engine_dies_health_is_red_and_the_api_says_503() -> None:
     async with running() as run:
         run.engine.die()

@@ -15,6 +15,7 @@ from service.deltas import AnswerEvent, ChoiceDelta, ContentDelta, End, Started
 from service.errors import ApiError, EngineFault
 from service.exchange import SCOPE_KEY, Exchange
 from service.sse import PING, EventStream, StreamTiming
+from tests.requirements import requirement
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -162,6 +163,7 @@ async def test_a_slow_reader_that_reads_gets_all() -> None:
     assert reader.is_complete
 
 
+@requirement("errors.before_stream")
 async def test_a_fault_before_the_status_line_is_raised() -> None:
     script = Script(5.0, EngineFault("It failed."))
     reader = Reader()
