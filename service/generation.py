@@ -68,12 +68,12 @@ class Generator:
         """
         start_ns = self._clock_ns()
         # Who gives up while the model loads shall hear that it loads, and when to come again.
-        left_s = request.deadline_s - anyio.current_time()
+        left_s = request.start_deadline_s - anyio.current_time()
         try:
             ready = await self._get_client().wait_ready(min(self._max_load_wait_s, left_s))
         except EngineError as error:
             raise of_engine_error(error) from None
-        with anyio.CancelScope(deadline=request.deadline_s):
+        with anyio.CancelScope(deadline=request.start_deadline_s):
             return await self._prepare(served, request, ready, start_ns)
         raise _too_late()
 
@@ -103,7 +103,7 @@ class Generator:
             traceparent=request.traceparent,
             num_samples=request.num_choices,
             priority=request.priority,
-            deadline_ns=tokenize_end_ns + _ns_until(request.deadline_s),
+            deadline_ns=tokenize_end_ns + _ns_until(request.start_deadline_s),
             cache_salt=request.cache_salt,
         )
         return Prepared(
@@ -111,7 +111,7 @@ class Generator:
             served=served,
             submit=submit,
             num_prompt_tokens=len(token_ids),
-            is_reasoning_open=is_reasoning_open(served, token_ids),
+            is_reasoning_open=is_reasoning_open(served, request, token_ids),
             start_ns=start_ns,
             tokenize_start_ns=tokenize_start_ns,
             tokenize_end_ns=tokenize_end_ns,
@@ -138,9 +138,10 @@ class Generator:
         try:
             client = self._get_client()
             with client.generate(prepared.submit) as conversation:
-                generation = Generation(prepared, conversation, client, self._new_id)
                 # One timer for the whole answer: one for each wait would cost 6 us a token.
-                with anyio.CancelScope(deadline=prepared.request.deadline_s) as scope:
+                scope = anyio.CancelScope(deadline=prepared.request.start_deadline_s)
+                generation = Generation(prepared, conversation, client, self._new_id, scope)
+                with scope:
                     yield generation
                 is_late = scope.cancelled_caught and not generation.is_over
                 if is_late:
@@ -182,7 +183,9 @@ class Generation:
         conversation: Conversation,
         client: EngineClient,
         new_id: Callable[[], str],
+        scope: anyio.CancelScope,
     ) -> None:
+        """`scope` ends the reader's work at the deadline of the start, which is then moved on."""
         self.is_over = False
         self.timings: protocol.RequestTimings | None = None
         self.num_cached_tokens = 0
@@ -190,6 +193,8 @@ class Generation:
         self._num_stop_tokens = 0
         self._conversation = conversation
         self._client = client
+        self._scope = scope
+        self._deadline_s = prepared.request.deadline_s
         self._fault: ApiError | None = None
         self._is_aborted = False
         self._choices = [
@@ -241,6 +246,7 @@ class Generation:
         match event:
             case protocol.Started(num_cached_tokens=num_cached_tokens):
                 self.num_cached_tokens = num_cached_tokens
+                self._scope.deadline = self._deadline_s
                 return [Started()]
             case protocol.Tokens(token_ids, choice, logprobs):
                 return self._take(choice, token_ids, logprobs)

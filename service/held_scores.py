@@ -20,13 +20,17 @@ class HeldScores:
     """The scores of one choice. For each token: `hold`, then `decoded` with the text that it gave,
     which may be none; `release` as text becomes certain; `take` what may go out.
 
-    A token goes out once a character is certain that was not there before it.
+    A token goes out once its last character is certain. One that gave no text (the first bytes of
+    a character) goes with the next one that does. What is held when a stop string is complete is
+    part of it, or reaches into it, and is never told.
     """
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
         self._held: deque[tuple[int, TokenScore]] = deque()
-        """Each with the number of characters before it."""
+        """Each with the number of characters up to its end."""
+        self._unspoken: list[TokenScore] = []
+        """The last ones, which gave no text yet."""
         self._released: list[TokenScore] = []
         self._num_decoded = 0
         self._num_released = 0
@@ -40,22 +44,26 @@ class HeldScores:
             logprobs.logprob,
             tuple((name(token_id), logprob) for token_id, logprob in top),
         )
-        self._held.append((self._num_decoded, score))
+        self._unspoken.append(score)
 
     def decoded(self, text: str) -> None:
         """The detokenizer gave this text."""
-        self._num_decoded += len(text)
+        if text:
+            self._num_decoded += len(text)
+            self._held += [(self._num_decoded, score) for score in self._unspoken]
+            self._unspoken.clear()
 
     def release(self, num_chars: int) -> None:
         """So many more characters are part of the answer."""
         self._num_released += num_chars
-        while self._held and self._held[0][0] < self._num_released:
+        while self._held and self._held[0][0] <= self._num_released:
             self._released.append(self._held.popleft()[1])
 
     def release_all(self) -> None:
         """The answer has ended, and not by a stop string."""
-        self._released += [score for _, score in self._held]
+        self._released += [score for _, score in self._held] + self._unspoken
         self._held.clear()
+        self._unspoken.clear()
 
     def take(self) -> tuple[TokenScore, ...]:
         """What may go out and has not yet."""

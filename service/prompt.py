@@ -25,6 +25,8 @@ class GenerationRequest(msgspec.Struct, frozen=True, kw_only=True):
     tools: list[JsonObject]
     num_bytes: int
     deadline_s: float
+    start_deadline_s: float
+    """Until when it must have begun; never after `deadline_s`."""
     max_tokens: int | None = None
     max_tokens_field: str = "max_tokens"
     """How the API calls it, for faults."""
@@ -180,16 +182,29 @@ def without_effect(request: GenerationRequest, served: ServedModel) -> list[str]
     """Fields that were asked for and that this model's template does not read."""
     read = served.encoder.template.variables
     ignored = [f"chat_template_kwargs.{n}" for n in request.template_kwargs if n not in read]
-    asks_to_think = request.reasoning_effort not in (None, "none")
-    if asks_to_think and read.isdisjoint(("reasoning_effort", "enable_thinking", "thinking")):
+    asks_for_change = request.reasoning_effort not in (
+        (None, "none") if served.reasoning is None else (None,)
+    )
+    if asks_for_change and read.isdisjoint(("reasoning_effort", "enable_thinking", "thinking")):
         ignored.append("reasoning_effort")
+    if request.tools and "tools" not in read:
+        ignored.append("tools")
+    if not request.add_generation_prompt and "add_generation_prompt" not in read:
+        ignored.append("add_generation_prompt")
     return ignored
 
 
-def is_reasoning_open(served: ServedModel, token_ids: list[int]) -> bool:
-    """Whether the prompt's last words begin the reasoning: some templates write its tag."""
+def is_reasoning_open(
+    served: ServedModel, request: GenerationRequest, token_ids: list[int]
+) -> bool:
+    """Whether the prompt ends within the reasoning: some templates write its opening tag, and a
+    message that is gone on with may have got no further."""
     if served.reasoning is None:
         return False
+    if request.continue_final_message:
+        parser = served.reasoning.new(is_open=False)
+        parser.push(str(request.messages[-1]["content"]))
+        return parser.is_reasoning
     tail = served.tokenizer.decode(token_ids[-_NUM_TAIL_TOKENS:], skip_special_tokens=False)
     return served.reasoning.is_opened_by(tail)
 

@@ -56,6 +56,7 @@ class PromptEncoder:
 
         Raises TemplateRejected, TemplateFailed, PromptTooLong, PromptUnencodable.
         """
+        _check_spoken(messages, max_chars)
         inputs = [*messages, tools, kwargs]
         if not any(self._has_control(value) for value in inputs):
             rendered = self.template.render(
@@ -106,6 +107,18 @@ class PromptEncoder:
                 yield key, _NOTHING
                 may_say = is_spoken and key in _SPOKEN_FIELDS
                 yield child, self._control.optional if may_say else _NOTHING
+
+
+def _check_spoken(messages: Sequence[JsonObject], max_chars: int) -> None:
+    """Raises PromptTooLong for messages that no template can make fit: looking for control text in
+    them costs far more than reading them. An assistant's are not counted: templates drop some."""
+    num_chars = sum(
+        len(content)
+        for message in messages
+        if message.get("role") != "assistant" and isinstance(content := message.get("content"), str)
+    )
+    if num_chars > max_chars:
+        raise PromptTooLong(num_chars)
 
 
 def _check_length(rendered: str, max_chars: int) -> None:

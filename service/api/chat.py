@@ -35,6 +35,9 @@ if TYPE_CHECKING:
     from service.prompt import Prepared
     from service.served_model import ServedModel, ServedModels
 
+# The first is what JavaScript's sends and Python's sent, the second what Python's sends today.
+_TIMEOUT_HEADERS = ("x-stainless-timeout", "x-stainless-read-timeout")
+
 
 class ChatLimits(msgspec.Struct, frozen=True):
     """Bounds of a request; the client's own `x-stainless-timeout` can only shorten its time."""
@@ -71,8 +74,8 @@ class ChatApi:
             ApiError: the request is at fault, or the engine failed before an answer began.
             ClientDisconnect: the client has left; the engine has been told.
         """
-        max_s = min(self._limits.max_request_s, _timeout_of_client(request.headers))
-        deadline_s = anyio.current_time() + max_s
+        now_s = anyio.current_time()
+        client_deadline_s = now_s + _timeout_of_client(request.headers)
         body = await read_json(request, self._limits.body)
         exchange = Exchange.of(request.scope)
         chat = self._parse(body, exchange)
@@ -84,7 +87,18 @@ class ChatApi:
             system_fingerprint=served.fingerprint,
             service_tier=chat.answered_tier,
         )
-        prepared = await self._prepare(served, chat, head, exchange, deadline_s, len(body))
+        deadline_s = now_s + self._limits.max_request_s
+        start_deadline_s = min(deadline_s, client_deadline_s)
+        prepared = await self._prepare(
+            served,
+            chat,
+            head,
+            exchange,
+            # A client reads a stream bit by bit: its patience is for the beginning.
+            deadline_s if chat.stream else start_deadline_s,
+            start_deadline_s,
+            len(body),
+        )
 
         def report(record: GenerationRecord) -> None:
             exchange.generation = record
@@ -111,6 +125,7 @@ class ChatApi:
         head: AnswerHead,
         exchange: Exchange,
         deadline_s: float,
+        start_deadline_s: float,
         num_bytes: int,
     ) -> Prepared:
         request = GenerationRequest(
@@ -118,6 +133,7 @@ class ChatApi:
             tools=chat.template_tools(),
             num_bytes=num_bytes,
             deadline_s=deadline_s,
+            start_deadline_s=start_deadline_s,
             max_tokens=chat.num_max_tokens,
             max_tokens_field=chat.max_tokens_field,
             temperature=1.0 if chat.temperature is None else chat.temperature,
@@ -173,9 +189,13 @@ async def _collect(generation: Generation, builder: ChatCompletionBuilder) -> No
 
 
 def _timeout_of_client(headers: Headers) -> float:
-    """After how many seconds the client gives up, as OpenAI's SDK says; infinite if it does not."""
+    """After how many seconds the client gives up, as OpenAI's SDKs say; infinite if they do not."""
+    return min(_seconds(headers.get(name)) for name in _TIMEOUT_HEADERS)
+
+
+def _seconds(text: str | None) -> float:
     try:
-        timeout_s = float(headers.get("x-stainless-timeout", "inf"))
+        seconds = float(text or "inf")
     except ValueError:
         return math.inf
-    return timeout_s if timeout_s > 0 else math.inf
+    return seconds if seconds > 0 else math.inf

@@ -120,6 +120,9 @@ def to_api_error(scope: Scope, error: Exception) -> ApiError:
 
 async def _handle(request: Request, error: Exception) -> Response:
     api_error = to_api_error(request.scope, error)
+    if isinstance(error, InternalFault):  # the client hears a fixed sentence, the operator why
+        extra = {"request_id": Exchange.of(request.scope).request_id}
+        _logger.error("a request failed", exc_info=error, extra=extra)
     if isinstance(error, HTTPException):  # raised by routing, before anyone read the body
         await _discard_body(request.receive)
     Exchange.of(request.scope).error_type = api_error.code or str(api_error.status)

@@ -33,7 +33,8 @@ StopString = Annotated[str, Meta(min_length=1)]
 ReasoningEffort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 TokenId = Annotated[int, Meta(ge=0, le=MAX_INT)]
 Label = Annotated[str, Meta(max_length=512)]
-JsonObject = dict[str, object]
+JsonObject = dict[str, Raw]
+"""An object whose values nobody reads, or reads later: they are not made into Python objects."""
 
 
 class StreamOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -61,7 +62,7 @@ class Prediction(msgspec.Struct, forbid_unknown_fields=True):
     """Text the client expects; accepted, not used."""
 
     content: Raw
-    type: Literal["content"] = "content"
+    type: Literal["content"] | None = "content"
 
 
 NOT_BUILT_YET: Final = MappingProxyType[str, tuple[object, ...]](
@@ -200,7 +201,7 @@ class ChatCompletionRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=
         """See `service.schemas.messages.template_messages`."""
         return template_messages(self.messages)
 
-    def template_tools(self) -> list[JsonObject]:
+    def template_tools(self) -> list[dict[str, object]]:
         """The tools the model shall see: none if it may not call them."""
         tools = template_tools(self.tools)
         return tools if self.may_call_tools else []

@@ -43,10 +43,14 @@ class UserMessage(msgspec.Struct, tag_field="role", tag="user", forbid_unknown_f
 
 
 class CalledFunction(msgspec.Struct, forbid_unknown_fields=True):
-    """Name and arguments of a call; the arguments are JSON in a string, as the model wrote it."""
+    """Name and arguments of a call; the arguments are JSON in a string, as the model wrote it.
 
-    name: Name
+    `parsed_arguments` is what the SDK's helpers add to an answer that they hand out.
+    """
+
+    name: Annotated[str, Meta(max_length=1024)]  # as long as a model may have made it
     arguments: str
+    parsed_arguments: Raw = Raw(b"null")
 
 
 class ToolCall(msgspec.Struct, forbid_unknown_fields=True):
@@ -54,14 +58,14 @@ class ToolCall(msgspec.Struct, forbid_unknown_fields=True):
 
     id: CallId
     function: CalledFunction
-    type: Literal["function"] = "function"
+    type: Literal["function"] | None = "function"
     index: Annotated[int, Meta(ge=0, le=1024)] | None = None
 
 
 class AssistantMessage(
     msgspec.Struct, tag_field="role", tag="assistant", forbid_unknown_fields=True
 ):
-    """An earlier answer: text, calls, or both."""
+    """An earlier answer: text, calls, or both. `parsed` is what the SDK's helpers add."""
 
     content: Content | None = None
     refusal: str | None = None
@@ -71,7 +75,8 @@ class AssistantMessage(
     reasoning_content: str | None = None
     reasoning: str | None = None
     annotations: list[Raw] | None = None
-    audio: dict[str, object] | None = None
+    audio: dict[str, Raw] | None = None
+    parsed: Raw = Raw(b"null")
 
 
 class ToolMessage(msgspec.Struct, tag_field="role", tag="tool", forbid_unknown_fields=True):
@@ -141,7 +146,8 @@ def _assistant(message: AssistantMessage, at: str) -> TemplateMessage:
     if message.function_call is not None:
         calls.append(("", message.function_call))
     content = message.refusal if message.content is None else message.content
-    if content is None and not calls:
+    reasoning = message.reasoning_content or message.reasoning
+    if content is None and not calls and reasoning is None:
         raise ValidationFault(
             "An assistant's message needs content or tool calls.", param=f"{at}.content"
         )
@@ -150,7 +156,6 @@ def _assistant(message: AssistantMessage, at: str) -> TemplateMessage:
         "role": "assistant",
         "content": "" if content is None else text_of(content, f"{at}.content"),
     }
-    reasoning = message.reasoning_content or message.reasoning
     if reasoning is not None:
         rendered["reasoning_content"] = reasoning
     if calls:

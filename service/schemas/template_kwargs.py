@@ -10,6 +10,8 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
+import msgspec
+
 from service.errors import ValidationFault, quoted
 
 if TYPE_CHECKING:
@@ -31,22 +33,23 @@ ALLOWED: Final = MappingProxyType[str, type[bool] | type[int] | type[str]](
     }
 )
 MAX_CHARS = 256
+_MAX_RAW_BYTES = 12 * MAX_CHARS + 2
 _MAX_INT = 2**31 - 1
 _FIELD = "chat_template_kwargs"
 
 
-def template_kwargs(given: Mapping[str, object] | None) -> TemplateKwargs:
+def template_kwargs(given: Mapping[str, msgspec.Raw] | None) -> TemplateKwargs:
     """What was given, each of the right type. Null is as good as absent.
 
     Raises:
         ValidationFault: a name that is not in `ALLOWED`, or a value of another type or size.
     """
     return {
-        name: _checked(name, value) for name, value in (given or {}).items() if value is not None
+        name: _checked(name, value) for name, value in (given or {}).items() if value != b"null"
     }
 
 
-def _checked(name: str, value: object) -> bool | int | str:
+def _checked(name: str, raw: msgspec.Raw) -> bool | int | str:
     at = f"{_FIELD}.{name}"
     if name not in ALLOWED:
         known = ", ".join(ALLOWED)
@@ -56,6 +59,8 @@ def _checked(name: str, value: object) -> bool | int | str:
             code="unknown_field",
         )
     kind = ALLOWED[name]
+    # Escaped, a character takes 12 bytes at most; what is longer is not made into an object.
+    value = msgspec.json.decode(raw) if len(raw) <= _MAX_RAW_BYTES else "x" * (MAX_CHARS + 1)
     if type(value) is not kind:  # and not isinstance: true is an int too
         raise ValidationFault(f"Invalid {at}: expected `{kind.__name__}`.", param=at)
     is_long = isinstance(value, str) and len(value) > MAX_CHARS

@@ -39,7 +39,7 @@ class CustomTool(msgspec.Struct, tag_field="type", tag="custom"):
 
 Tool = FunctionTool | CustomTool
 Tools = Annotated[list[Tool], Meta(min_length=1)]
-ToolChoice = Literal["none", "auto", "required"] | dict[str, object]
+ToolChoice = Literal["none", "auto", "required"] | dict[str, Raw]
 
 
 def template_tools(tools: list[Tool] | None) -> list[dict[str, object]]:

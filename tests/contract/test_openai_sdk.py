@@ -77,6 +77,13 @@ def test_the_sdks_stream_helper_puts_the_answer_together(sdk: openai.OpenAI) -> 
 
 
 @requirement("chat.request.tools")
+def test_what_the_stream_helper_hands_out_can_be_sent_back(sdk: openai.OpenAI) -> None:
+    with sdk.chat.completions.stream(model=MODEL, messages=SUM, temperature=0) as stream:
+        message: Any = stream.get_final_completion().choices[0].message
+    again = sdk.chat.completions.create(model=MODEL, messages=[*SUM, message, *SUM], max_tokens=1)
+    assert again.choices[0].finish_reason
+
+
 def test_a_tool_is_called_and_its_result_used(sdk: openai.OpenAI) -> None:
     tool: Any = {
         "type": "function",

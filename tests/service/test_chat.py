@@ -343,13 +343,28 @@ async def test_a_client_that_leaves_while_it_sends_gets_nothing() -> None:
 
 
 @requirement("headers.stainless_timeout")
-async def test_the_clients_timeout_shortens_the_servers() -> None:
+@pytest.mark.parametrize("name", ["x-stainless-timeout", "x-stainless-read-timeout"])
+@pytest.mark.parametrize("stream", [False, True])
+async def test_the_clients_timeout_shortens_the_servers(name: str, stream: bool) -> None:
     engine = FakeEngine(hold_after=0)
-    headers = [("content-type", "application/json"), ("x-stainless-timeout", "0.01")]
+    headers = [("content-type", "application/json"), (name, "0.01")]
     async with chat_app(engine) as app:
         with anyio.fail_after(5):  # the server's own is 600 s
-            call = await Call(app, body_of(), headers).run()
+            call = await Call(app, body_of(stream=stream), headers).run()
     assert (call.status, call.json["error"]["code"]) == (408, "timeout")
+
+
+async def test_a_stream_that_has_begun_outlives_the_clients_timeout() -> None:
+    """Clients give up when nothing comes for so long, not when the whole takes longer."""
+    engine = FakeEngine(ids_of(TEXT), hold_after=2)
+    headers = [("content-type", "application/json"), ("x-stainless-timeout", "0.2")]
+    async with chat_app(engine) as app, anyio.create_task_group() as tasks:
+        call = Call(app, body_of(stream=True), headers)
+        tasks.start_soon(call.run)
+        await call.wait_for_body(b'"content":"H"')
+        await anyio.sleep(0.3)  # it is the passing of time that must change nothing
+        engine.resume()
+    assert call.text == TEXT
 
 
 @requirement("errors.429", "headers.retry_after")

@@ -338,6 +338,35 @@ async def test_what_the_model_does_not_heed_is_accepted_and_told() -> None:
     assert app.exchanges[1].ignored_fields == []
 
 
+async def test_tools_that_a_template_does_not_read_are_told() -> None:
+    tool = {"type": "function", "function": {"name": "f"}}
+    async with chat_app(FakeEngine([]), model=thinking_model()) as app:
+        await post(app, tools=[tool])
+        await post(app, tools=[tool], tool_choice="none")
+    assert [exchange.ignored_fields for exchange in app.exchanges] == [["tools"], []]
+
+
+async def test_a_message_that_is_cut_within_its_reasoning_goes_on_reasoning() -> None:
+    messages = [
+        {"role": "user", "content": "3 + 4?"},
+        {"role": "assistant", "content": "<think>\nThe sum is"},
+    ]
+    async with chat_app(FakeEngine(ids_of(" 7.</think>Seven.")), model=thinking_model()) as app:
+        call = await post(app, messages=messages, continue_final_message=True)
+    message = call.json["choices"][0]["message"]
+    assert (message["reasoning"], message["content"]) == (" 7.", "Seven.")
+
+
+async def test_a_token_that_reaches_into_a_stop_string_is_not_told() -> None:
+    async with chat_app(FakeEngine(scored("It is Answer: 42", top=0))) as app:
+        call = await post(app, logprobs=True, stop="swer")
+        half = await post(app, logprobs=True, stop="\U0001f30d")
+    choice = call.json["choices"][0]
+    said = "".join(entry["token"] for entry in choice["logprobs"]["content"])
+    assert choice["message"]["content"].startswith(said)
+    assert half.status == 200
+
+
 async def test_priority_is_heeded_where_the_policy_heeds_it() -> None:
     async with chat_app(FakeEngine([]), ChatLimits(heeds_priority=True)) as app:
         await post(app, priority=3)
@@ -393,7 +422,8 @@ async def test_limits_are_settings(fields: dict[str, object], param: str) -> Non
 async def test_a_lenient_server_ignores_what_it_does_not_know_and_says_so() -> None:
     body = {
         "temprature": 1,
-        "messages": [{"role": "user", "content": "Hi", "id": 5}, {"role": "user", "content": "?"}],
+        "messages": [{"role": "user", "content": "Hi", "id": 5}] * 40
+        + [{"role": "system", "content": "?", "id": 5, "a.b": 1}],
         "temperature": 0,
     }
     engine = FakeEngine([])
@@ -402,7 +432,12 @@ async def test_a_lenient_server_ignores_what_it_does_not_know_and_says_so() -> N
         wrong = await post(app, **body, max_tokens="5")
         many = await post(app, **{f"x{n}": 1 for n in range(17)})
     assert call.status == 200
-    assert sorted(app.exchanges[0].ignored_fields) == ["messages[0].id", "temprature"]
+    assert sorted(app.exchanges[0].ignored_fields) == [
+        "messages[0].id",
+        "messages[40].a.b",
+        "messages[40].id",
+        "temprature",
+    ]
     assert engine.submits[0].params.temperature == 0
     assert (wrong.status, wrong.json["error"]["param"]) == (422, "max_tokens")
     assert (many.status, many.json["error"]["code"]) == (422, "unknown_field")

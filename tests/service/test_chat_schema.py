@@ -333,6 +333,26 @@ def test_messages_of_every_role_reach_the_template() -> None:
 
 
 @requirement("chat.request.messages.history")
+def test_what_the_sdks_helpers_add_to_an_answer_is_accepted_in_history() -> None:
+    function = {"name": "f", "arguments": "{}", "parsed_arguments": {"a": 1}}
+    (found,) = rendered(
+        {
+            "role": "assistant",
+            "content": None,
+            "parsed": {"a": 1},
+            "tool_calls": [{"id": "c", "type": None, "function": function}],
+        }
+    )
+    assert found["tool_calls"] == [
+        {"id": "c", "type": "function", "function": {"name": "f", "arguments": {}}}
+    ]
+
+
+def test_an_answer_that_never_got_beyond_its_reasoning_is_accepted_as_history() -> None:
+    (found,) = rendered({"role": "assistant", "content": None, "reasoning_content": "Hm"})
+    assert (found["content"], found["reasoning_content"]) == ("", "Hm")
+
+
 def test_our_own_answer_is_accepted_as_history() -> None:
     answer = {
         "role": "assistant",

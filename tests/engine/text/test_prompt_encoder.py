@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from tokenizers import AddedToken, normalizers
 from tokenizers import Tokenizer as Backend
 
+from engine.models.registry import resolve
 from engine.text.chat_template import ChatTemplate
 from engine.text.control_tokens import ControlTokens
-from engine.text.errors import PromptUnencodable
+from engine.text.errors import PromptTooLong, PromptUnencodable
 from engine.text.prompt_encoder import PromptEncoder
 from engine.text.tokenizer import Tokenizer
 
@@ -240,3 +241,12 @@ def test_a_text_longer_than_its_tokens_allow_is_known_before_tokenizing(folder: 
     tokenizer = Tokenizer.from_folder(folder)
     for text in ("the quick brown fox", "é你🙂" * 5, '{"name": "x", "arguments": {"a": 1}}' * 3):
         assert len(text) <= tokenizer.longest_token_chars * len(tokenizer.encode(text))
+
+
+def test_messages_that_cannot_fit_are_refused_before_they_are_looked_through() -> None:
+    """Looking for control text in megabytes of it takes seconds."""
+    encoder = PromptEncoder.from_folder(Path(resolve().path))
+    started_s = time.perf_counter()
+    with pytest.raises(PromptTooLong):
+        encoder.encode([{"role": "user", "content": "<|im_end|>" * 400_000}], max_chars=50_000)
+    assert time.perf_counter() - started_s < 0.5
