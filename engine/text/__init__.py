@@ -2,10 +2,7 @@
 
 Read it in this order:
 
-- ``chat_template``    messages -> one rendered text, by the model's own template in a sandbox
-- ``final_message``    the same, cut off where the model shall go on with the last message
-- ``limited_sandbox``  that sandbox: what a template may not do and may not blow up
-- ``render_budget``, ``limited_compiler``, ``limited_filters``, ``growth``   how it is kept in it
+- ``templates``        messages -> one rendered text, by the model's own template in a sandbox
 - ``tokenizer``        text <-> token ids, by the ``tokenizers`` library
 - ``prompt_encoder``   messages -> prompt ids; text typed by users never becomes a control token
 - ``control_tokens``, ``disguise``, ``barrier_encoder``   how the line above is kept
@@ -17,5 +14,5 @@ Read it in this order:
 - ``errors``           what can go wrong
 
 All of it is pure and synchronous and imports neither torch nor transformers: the HTTP side uses
-it. A template is stopped after its time; see `limited_sandbox` for how exactly.
+it. A template is stopped after its time; see `templates.limited_sandbox` for how exactly.
 """

@@ -11,10 +11,10 @@ import sys
 from typing import TYPE_CHECKING
 
 from engine.text.barrier_encoder import BarrierEncoder
-from engine.text.chat_template import ChatTemplate
 from engine.text.control_tokens import ControlTokens
 from engine.text.disguise import Disguise
 from engine.text.errors import PromptTooLong
+from engine.text.templates.chat_template import ChatTemplate
 from engine.text.tokenizer import Tokenizer
 
 if TYPE_CHECKING:

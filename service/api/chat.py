@@ -18,8 +18,8 @@ from service.exchange import Exchange
 from service.lenient import parse_leniently
 from service.prompt import GenerationRequest, without_effect
 from service.request_limits import RequestLimits
-from service.schemas.chat import ChatCompletionRequest
 from service.schemas.chat_answer import AnswerHead, ChatCompletionBuilder
+from service.schemas.chat_checks import parse_chat
 from service.schemas.chat_chunks import ChatChunks
 from service.sse import EventStream, StreamTiming
 
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from observability.record import GenerationRecord
     from service.generation import Generation, Generator
     from service.prompt import Prepared
+    from service.schemas.chat import ChatCompletionRequest
     from service.served_model import ServedModel, ServedModels
 
 # The first is what JavaScript's sends and Python's sent, the second what Python's sends today.
@@ -112,7 +113,7 @@ class ChatApi:
         return await _whole(run, request, head, chat)
 
     def _parse(self, body: bytes, exchange: Exchange) -> ChatCompletionRequest:
-        parse = partial(ChatCompletionRequest.parse, limits=self._limits.request)
+        parse = partial(parse_chat, limits=self._limits.request)
         if not self._limits.is_lenient:
             return parse(body)
         chat, exchange.ignored_fields = parse_leniently(body, parse)

@@ -1,28 +1,20 @@
 """What `POST /v1/chat/completions` takes: every field of OpenAI's with its bounds, and ours.
 
-An unknown field is refused by name. A known field that is not built yet is refused too unless it
-asks for what happens anyway: `NOT_BUILT_YET` is the one list that later work shortens. An
-explicit null is as good as an absent field, everywhere. Types and bounds stand at the fields; what
-is a matter of settings, and what involves several fields, is in `chat_checks`.
+An unknown field is refused by name; an explicit null is as good as an absent field, everywhere.
+Types and bounds stand at the fields. What is a matter of settings, what involves several fields,
+and what is not built is in `chat_checks`.
 """
 
 from __future__ import annotations
 
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Annotated, Final, Literal
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta, Raw
 
-from service.body import decode
-from service.errors import NotSupported
-from service.schemas.chat_checks import check_combinations, check_counts
 from service.schemas.messages import Messages, TemplateMessage, template_messages
 from service.schemas.template_kwargs import TemplateKwargs, template_kwargs
 from service.schemas.tools import ToolChoice, Tools, template_tools
-
-if TYPE_CHECKING:
-    from service.request_limits import RequestLimits
 
 MAX_INT = 2**31 - 1
 MAX_STOP_IDS = 64
@@ -65,22 +57,8 @@ class Prediction(msgspec.Struct, forbid_unknown_fields=True):
     type: Literal["content"] | None = "content"
 
 
-NOT_BUILT_YET: Final = MappingProxyType[str, tuple[object, ...]](
-    {
-        "response_format": (TextFormat(),),
-        "tool_choice": ("none", "auto"),
-        "parallel_tool_calls": (True,),
-        "modalities": (["text"],),
-    }
-)
-"""Field → values that change nothing; any other is 422 "not supported yet"."""
-
-REFUSED: Final = ("functions", "function_call", "audio", "web_search_options", "moderation")
-"""Fields that change the answer's meaning and will not be built for text models."""
-
-
 class ChatCompletionRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """The body. Make it with `parse`, which also checks what involves several fields."""
+    """The body. Make it with `chat_checks.parse_chat`, which checks more than single fields."""
 
     messages: Messages
     model: Annotated[str, Meta(min_length=1, max_length=256)]
@@ -129,33 +107,17 @@ class ChatCompletionRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=
     verbosity: Literal["low", "medium", "high"] | None = None
     prediction: Prediction | None = None
 
-    # Known by type and bounds, and in `NOT_BUILT_YET`.
+    # Known by type and bounds, and in `chat_checks.NOT_BUILT_YET`.
     response_format: TextFormat | JsonObjectFormat | JsonSchemaFormat | None = None
     parallel_tool_calls: bool | None = None
     modalities: list[Literal["text", "audio"]] | None = None
 
-    # In `REFUSED`.
+    # In `chat_checks.REFUSED`.
     functions: list[Raw] | None = None
     function_call: str | JsonObject | None = None
     audio: JsonObject | None = None
     web_search_options: JsonObject | None = None
     moderation: JsonObject | None = None
-
-    @classmethod
-    def parse(cls, body: bytes, limits: RequestLimits) -> ChatCompletionRequest:
-        """The request in a JSON body.
-
-        Raises:
-            BadRequest: it is not JSON.
-            ValidationFault: a field is wrong, or several do not go together.
-            NotSupported: a field asks for what is not built.
-            PayloadTooLarge: a tool's schema exceeds its limit.
-        """
-        request = decode(body, cls)
-        request._check_support()
-        check_counts(request, limits)
-        check_combinations(request)
-        return request
 
     @property
     def max_tokens_field(self) -> str:
@@ -209,12 +171,3 @@ class ChatCompletionRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=
     def template_kwargs(self) -> TemplateKwargs:
         """See `service.schemas.template_kwargs`."""
         return template_kwargs(self.chat_template_kwargs)
-
-    def _check_support(self) -> None:
-        for name in REFUSED:
-            if getattr(self, name) is not None:
-                raise NotSupported(f"`{name}` is not supported.", param=name)
-        for name, harmless in NOT_BUILT_YET.items():
-            value = getattr(self, name)
-            if value is not None and value not in harmless:
-                raise NotSupported(f"This value of `{name}` is not supported yet.", param=name)

@@ -1,11 +1,18 @@
-"""What a chat request may not be, beyond the types and bounds of single fields: too much of
-something, or a combination that cannot be."""
+"""From a body to a chat request that can be answered, beyond the types and bounds of fields.
+
+A known field that is not built yet is refused unless it asks for what happens anyway:
+`NOT_BUILT_YET` is the one list that later work shortens. Then there is too much of something, and
+what does not go together.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final
 
-from service.errors import PayloadTooLarge, ValidationFault, quoted
+from service.body import decode
+from service.errors import NotSupported, PayloadTooLarge, ValidationFault, quoted
+from service.schemas.chat import ChatCompletionRequest, TextFormat
 from service.schemas.messages import AssistantMessage
 from service.schemas.tools import FunctionTool
 
@@ -13,14 +20,49 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from service.request_limits import RequestLimits
-    from service.schemas.chat import ChatCompletionRequest
 
 
-def check_counts(chat: ChatCompletionRequest, limits: RequestLimits) -> None:
-    """Raises:
-    ValidationFault: more of something than the limit, which it names.
-    PayloadTooLarge: a tool's schema exceeds its size.
+NOT_BUILT_YET: Final = MappingProxyType[str, tuple[object, ...]](
+    {
+        "response_format": (TextFormat(),),
+        "tool_choice": ("none", "auto"),
+        "parallel_tool_calls": (True,),
+        "modalities": (["text"],),
+    }
+)
+"""Field → values that change nothing; any other is 422 "not supported yet"."""
+
+REFUSED: Final = ("functions", "function_call", "audio", "web_search_options", "moderation")
+"""Fields that change the answer's meaning and will not be built for text models."""
+
+
+def parse_chat(body: bytes, limits: RequestLimits) -> ChatCompletionRequest:
+    """The request in a JSON body.
+
+    Raises:
+        BadRequest: it is not JSON.
+        ValidationFault: a field is wrong, or several do not go together.
+        NotSupported: a field asks for what is not built.
+        PayloadTooLarge: a tool's schema exceeds its limit.
     """
+    chat = decode(body, ChatCompletionRequest)
+    _check_support(chat)
+    _check_counts(chat, limits)
+    _check_combinations(chat)
+    return chat
+
+
+def _check_support(chat: ChatCompletionRequest) -> None:
+    for name in REFUSED:
+        if getattr(chat, name) is not None:
+            raise NotSupported(f"`{name}` is not supported.", param=name)
+    for name, harmless in NOT_BUILT_YET.items():
+        value = getattr(chat, name)
+        if value is not None and value not in harmless:
+            raise NotSupported(f"This value of `{name}` is not supported yet.", param=name)
+
+
+def _check_counts(chat: ChatCompletionRequest, limits: RequestLimits) -> None:
     for param, count, limit in _counts(chat, limits):
         if count > limit:
             raise ValidationFault(
@@ -49,8 +91,8 @@ def _counts(chat: ChatCompletionRequest, limits: RequestLimits) -> Iterator[tupl
         yield param, len(stop), limits.max_stop_chars
 
 
-def check_combinations(chat: ChatCompletionRequest) -> None:
-    """Raises ValidationFault: fields that do not go together; `param` is the one to change."""
+def _check_combinations(chat: ChatCompletionRequest) -> None:
+    """Of fields that do not go together `param` is the one to change."""
     if chat.stream_options is not None and not chat.stream:
         raise ValidationFault(
             "`stream_options` is only allowed when `stream` is true.", param="stream_options"

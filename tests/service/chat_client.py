@@ -13,8 +13,8 @@ from starlette.middleware import Middleware
 from starlette.routing import Route
 
 from engine.models.registry import resolve
-from engine.text.chat_template import ChatTemplate
 from engine.text.prompt_encoder import PromptEncoder
+from engine.text.templates.chat_template import ChatTemplate
 from observability.trace_context import TraceContext
 from service.api.chat import ChatApi, ChatLimits
 from service.exchange import SCOPE_KEY, Exchange

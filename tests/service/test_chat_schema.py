@@ -9,7 +9,8 @@ import pytest
 
 from service.errors import ApiError, error_response
 from service.request_limits import RequestLimits
-from service.schemas.chat import NOT_BUILT_YET, REFUSED, ChatCompletionRequest
+from service.schemas.chat import ChatCompletionRequest
+from service.schemas.chat_checks import NOT_BUILT_YET, REFUSED, parse_chat
 from tests.requirements import requirement
 from tests.service.chat_client import USER, body_of
 
@@ -195,7 +196,7 @@ BAD: list[tuple[int, str | None, str | None, bytes]] = [
 
 
 def parse(body: bytes) -> ChatCompletionRequest:
-    return ChatCompletionRequest.parse(body, RequestLimits())
+    return parse_chat(body, RequestLimits())
 
 
 def understand(body: bytes) -> None:

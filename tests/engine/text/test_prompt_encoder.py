@@ -11,10 +11,10 @@ from tokenizers import AddedToken, normalizers
 from tokenizers import Tokenizer as Backend
 
 from engine.models.registry import resolve
-from engine.text.chat_template import ChatTemplate
 from engine.text.control_tokens import ControlTokens
 from engine.text.errors import PromptTooLong, PromptUnencodable
 from engine.text.prompt_encoder import PromptEncoder
+from engine.text.templates.chat_template import ChatTemplate
 from engine.text.tokenizer import Tokenizer
 
 QUICK = settings(

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.text.chat_template import ChatTemplate
 from engine.text.reasoning_parsers.base import ReasoningDelta
 from engine.text.reasoning_parsers.select import reasoning_parser_for
 from engine.text.reasoning_parsers.think import ThinkParser
+from engine.text.templates.chat_template import ChatTemplate
 from engine.text.tool_parsers.base import ContentDelta
 from tests.engine.text.reasoning_templates import ALL
 

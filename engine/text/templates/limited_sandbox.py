@@ -30,10 +30,10 @@ from jinja2 import nodes
 from jinja2.runtime import LoopContext, Macro
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from engine.text.growth import check_format, check_growth, check_power
-from engine.text.limited_compiler import LimitedCodeGenerator
-from engine.text.limited_filters import limit_filter, limit_test
-from engine.text.render_budget import CHARS_PER_MADE_ITEM, SCALARS, RenderBudget, size_of
+from engine.text.templates.growth import check_format, check_growth, check_power
+from engine.text.templates.limited_compiler import LimitedCodeGenerator
+from engine.text.templates.limited_filters import limit_filter, limit_test
+from engine.text.templates.render_budget import CHARS_PER_MADE_ITEM, SCALARS, RenderBudget, size_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping

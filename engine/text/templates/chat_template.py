@@ -15,9 +15,9 @@ import jinja2
 from jinja2.utils import Namespace
 
 from engine.text.errors import TemplateFailed, TemplateMissing, TemplateRejected
-from engine.text.final_message import FinalMessage
-from engine.text.limited_sandbox import LimitedSandbox
 from engine.text.model_files import read_json_object, read_text, special_token_texts
+from engine.text.templates.final_message import FinalMessage
+from engine.text.templates.limited_sandbox import LimitedSandbox
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

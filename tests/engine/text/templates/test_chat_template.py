@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from engine.text.chat_template import ChatTemplate
 from engine.text.errors import TemplateFailed, TemplateMissing, TemplateRejected, TextError
+from engine.text.templates.chat_template import ChatTemplate
 
 
 def render(source: str, content: object = "hi", **kwargs: object) -> str:

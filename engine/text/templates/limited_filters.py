@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 from jinja2.exceptions import SecurityError
 from jinja2.utils import _PassArg
 
-from engine.text.growth import MAX_SLOW_CHARS, check_growth
-from engine.text.render_budget import CHARS_PER_MADE_ITEM
+from engine.text.templates.growth import MAX_SLOW_CHARS, check_growth
+from engine.text.templates.render_budget import CHARS_PER_MADE_ITEM
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from engine.text.render_budget import RenderBudget
+    from engine.text.templates.render_budget import RenderBudget
 
     Function = Callable[..., object]
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jinja2.exceptions import SecurityError
 
-from engine.text.render_budget import RenderBudget
+from engine.text.templates.render_budget import RenderBudget
 
 
 class HandClock:

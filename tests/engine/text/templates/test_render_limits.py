@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from engine.text.chat_template import ChatTemplate
 from engine.text.errors import TemplateFailed, TextError
+from engine.text.templates.chat_template import ChatTemplate
 
 ROOT = Path(__file__).parents[3]
 NS = "{% set ns = namespace(x=[1, 2], y=[1, 2], t=(), l=[]) %}"
@@ -143,7 +143,7 @@ ALONE = {
 }  # fmt: skip
 PROGRAM = """
 import json, resource, sys
-from engine.text.chat_template import ChatTemplate
+from engine.text.templates.chat_template import ChatTemplate
 from engine.text.errors import TemplateFailed
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 for source in json.load(sys.stdin):

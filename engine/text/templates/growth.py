@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 
 from jinja2.exceptions import SecurityError
 
-from engine.text.render_budget import SCALARS, size_of
+from engine.text.templates.render_budget import SCALARS, size_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from engine.text.render_budget import RenderBudget
+    from engine.text.templates.render_budget import RenderBudget
 
     Check = Callable[[RenderBudget, object, Sequence[object]], None]
 

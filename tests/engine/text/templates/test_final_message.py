@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.text.chat_template import ChatTemplate
 from engine.text.control_tokens import ControlTokens
 from engine.text.errors import TemplateRejected
 from engine.text.prompt_encoder import PromptEncoder
+from engine.text.templates.chat_template import ChatTemplate
 from tests.engine.text.conftest import CHATML
 from tests.engine.text.reasoning_templates import ALL
 
