@@ -31,7 +31,8 @@ class ChoiceText:
 
     `num_tokens` counts the ids up to the one that completed a stop string; what is pushed after it
     is swallowed. Without a parser reasoning and calls stay in the text, without `scores` nobody
-    asked for log-probabilities. `new_call_id` makes the ids of calls.
+    asked for log-probabilities. `new_call_id` makes the ids of calls. With `is_one_call` a second
+    call ends the choice as a stop string would.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class ChoiceText:
         skip_special_tokens: bool = True,
         reasoning_parser: ReasoningParser | None = None,
         tool_parser: ToolParser | None = None,
+        is_one_call: bool = False,
         scores: HeldScores | None = None,
     ) -> None:
         self.num_tokens = 0
@@ -56,8 +58,11 @@ class ChoiceText:
         self._matcher = StopMatcher(stop) if stop else None
         self._reasoning_parser = reasoning_parser
         self._tool_parser = tool_parser
+        self._is_one_call = is_one_call
         self._scores = scores
-        self._counts_each = bool(stop) or scores is not None or reasoning_parser is not None
+        self._counts_each = (
+            bool(stop) or is_one_call or scores is not None or reasoning_parser is not None
+        )
 
     def push(
         self, token_ids: Sequence[int], logprobs: Sequence[TokenLogprobs] = ()
@@ -107,7 +112,8 @@ class ChoiceText:
         if self._scores is not None:
             self._scores.decoded(text)
         if self._matcher is not None:
-            text, self.is_stopped = self._matcher.push(text)
+            text, is_matched = self._matcher.push(text)
+            self.is_stopped |= is_matched
         return self._release(text)
 
     def _release(self, text: str) -> str:
@@ -124,7 +130,7 @@ class ChoiceText:
         return [d for delta in self._reasoning_parser.push(text) for d in self._calls_in(delta)]
 
     def _calls_in(self, delta: ContentDelta | ReasoningDelta) -> list[Delta]:
-        if self._tool_parser is None or isinstance(delta, ReasoningDelta):
+        if isinstance(delta, ReasoningDelta) or self._tool_parser is None:
             return [delta]
         return self._with_ids(self._tool_parser.push(delta.text))
 
@@ -134,6 +140,10 @@ class ChoiceText:
         named: list[Delta] = []
         for delta in deltas:
             if isinstance(delta, ToolCallStart):
+                if self._is_one_call and delta.index:
+                    self.is_stopped = True
+                    self._tool_parser = None  # it has nothing more to say
+                    break
                 self.has_tool_calls = True
                 if delta.id is None:
                     delta = msgspec.structs.replace(delta, id=self._new_call_id())

@@ -328,6 +328,7 @@ def choice_text(prepared: Prepared, index: int, new_id: Callable[[], str]) -> Ch
         tool_parser=(
             served.new_tool_parser() if request.tools and served.new_tool_parser else None
         ),
+        is_one_call=request.is_one_call,
         scores=None if request.num_logprobs is None else HeldScores(served.tokenizer),
     )
 

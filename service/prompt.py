@@ -46,6 +46,8 @@ class GenerationRequest(msgspec.Struct, frozen=True, kw_only=True):
     stop: tuple[str, ...] = ()
     stop_token_ids: tuple[int, ...] = ()
     skip_special_tokens: bool = True
+    is_one_call: bool = False
+    """Whether the answer ends before a second call of a tool."""
     reasoning_effort: str | None = None
     template_kwargs: dict[str, bool | int | str] = {}
     add_generation_prompt: bool = True

@@ -152,6 +152,7 @@ class ChatApi:
             seed=chat.seed,
             stop=chat.stop_strings,
             stop_token_ids=tuple(chat.stop_token_ids or ()),
+            is_one_call=chat.parallel_tool_calls is False,
             skip_special_tokens=chat.skip_special_tokens is not False,
             reasoning_effort=chat.reasoning_effort,
             template_kwargs=chat.template_kwargs(),

@@ -92,6 +92,7 @@ class ChatCompletionRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=
     priority: Annotated[int, Meta(ge=-MAX_INT, le=MAX_INT)] | None = None
     tools: Tools | None = None
     tool_choice: ToolChoice | None = None
+    parallel_tool_calls: bool | None = None
 
     # Accepted; they have no effect, or the prefix cache works without being told.
     user: Label | None = None
@@ -109,7 +110,6 @@ class ChatCompletionRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=
 
     # Known by type and bounds, and in `chat_checks.NOT_BUILT_YET`.
     response_format: TextFormat | JsonObjectFormat | JsonSchemaFormat | None = None
-    parallel_tool_calls: bool | None = None
     modalities: list[Literal["text", "audio"]] | None = None
 
     # In `chat_checks.REFUSED`.

@@ -26,7 +26,6 @@ NOT_BUILT_YET: Final = MappingProxyType[str, tuple[object, ...]](
     {
         "response_format": (TextFormat(),),
         "tool_choice": ("none", "auto"),
-        "parallel_tool_calls": (True,),
         "modalities": (["text"],),
     }
 )

@@ -224,6 +224,27 @@ async def test_streamed_calls_name_themselves_once_and_then_add_arguments() -> N
 
 
 @requirement("chat.request.tool_choice.none")
+@requirement("chat.request.parallel_tool_calls", "chat.request.parallel_tool_calls_false")
+@pytest.mark.parametrize("stream", [False, True])
+async def test_without_parallel_calls_the_answer_ends_before_a_second_one(stream: bool) -> None:
+    engine = FakeEngine(ids_of("Sure. " + CALL + CALL + " And more."))
+    async with chat_app(engine) as app:
+        call = await post(app, tools=[WEATHER], parallel_tool_calls=False, stream=stream)
+        both = await post(app, tools=[WEATHER], parallel_tool_calls=True)
+    if stream:
+        deltas = call.deltas_of(0)
+        pieces = [piece for delta in deltas for piece in delta.get("tool_calls", [])]
+        assert {piece["index"] for piece in pieces} == {0}
+        arguments = "".join(piece["function"]["arguments"] for piece in pieces)
+        assert call.text.strip() == "Sure."
+    else:
+        (found,) = call.json["choices"][0]["message"]["tool_calls"]
+        arguments = found["function"]["arguments"]
+        assert call.json["choices"][0]["finish_reason"] == "tool_calls"
+    assert arguments == '{"city": "Oslo"}'
+    assert len(both.json["choices"][0]["message"]["tool_calls"]) == 2
+
+
 @pytest.mark.parametrize("fields", [{}, {"tools": [WEATHER], "tool_choice": "none"}])
 async def test_without_tools_to_call_a_call_is_text(fields: dict[str, object]) -> None:
     async with chat_app(FakeEngine(ids_of(CALL))) as app:

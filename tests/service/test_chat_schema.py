@@ -184,7 +184,6 @@ BAD: list[tuple[int, str | None, str | None, bytes]] = [
         body_of(response_format={"type": "json_object"}),
     ),
     (422, "invalid_value", "response_format.type", body_of(response_format={"type": "xml"})),
-    (422, "unsupported_parameter", "parallel_tool_calls", body_of(parallel_tool_calls=False)),
     (422, "invalid_value", "reasoning_effort", body_of(reasoning_effort="very")),
     (422, "unsupported_parameter", "modalities", body_of(modalities=["text", "audio"])),
     (422, "unsupported_parameter", "functions", body_of(functions=[])),
