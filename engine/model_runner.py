@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from engine.batch import Batch
     from engine.kv_tensors import KVTensors
+    from engine.structured.vocabulary import Vocabulary
 
 
 class ModelRunner:
@@ -35,6 +36,7 @@ class ModelRunner:
         num_rows: int,
         vocab_size: int,
         max_model_len: int,
+        vocabulary: Vocabulary | None = None,
     ) -> None:
         self._model = model
         self._cache = cache
@@ -43,7 +45,7 @@ class ModelRunner:
         self._batches = BatchMaker(
             cache, num_rows=num_rows + 1, max_model_len=max_model_len, device=device
         )
-        self._sampler = Sampler(num_rows + 1, vocab_size, device)
+        self._sampler = Sampler(num_rows + 1, vocab_size, device, vocabulary)
         self._scored: dict[int, RowStart] = {}
 
     @torch.inference_mode()

@@ -45,7 +45,8 @@ class SamplingParams(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
     `num_logprobs` asks for the log-probability of each drawn token and of that many likeliest
     ones, 0 to 20; `num_prompt_logprobs` for the same of the prompt's tokens. Both are of the
-    model's own distribution, before any change; None asks for nothing.
+    model's own distribution, before any change; None asks for nothing. What does not follow
+    `grammar` (llguidance's form, vetted; "": anything may follow) is never drawn.
     """
 
     max_tokens: int
@@ -64,6 +65,7 @@ class SamplingParams(msgspec.Struct, frozen=True, array_like=True, gc=False):
     banned_token_ids: tuple[int, ...] = ()
     num_logprobs: int | None = None
     num_prompt_logprobs: int | None = None
+    grammar: str = ""
 
 
 class Submit(Message, frozen=True):

@@ -323,7 +323,9 @@ def choice_text(prepared: Prepared, index: int, new_id: Callable[[], str]) -> Ch
         stop=request.stop,
         skip_special_tokens=request.skip_special_tokens,
         reasoning_parser=(
-            None if served.reasoning is None else served.reasoning.new(prepared.is_reasoning_open)
+            None
+            if served.reasoning is None or request.grammar
+            else served.reasoning.new(prepared.is_reasoning_open)
         ),
         tool_parser=(
             served.new_tool_parser() if request.tools and served.new_tool_parser else None

@@ -46,6 +46,8 @@ class GenerationRequest(msgspec.Struct, frozen=True, kw_only=True):
     stop: tuple[str, ...] = ()
     stop_token_ids: tuple[int, ...] = ()
     skip_special_tokens: bool = True
+    grammar: str = ""
+    """What the answer follows, vetted; "" leaves it free."""
     is_one_call: bool = False
     """Whether the answer ends before a second call of a tool."""
     reasoning_effort: str | None = None
@@ -127,6 +129,7 @@ def sampling_params(
         repetition_penalty=request.repetition_penalty,
         logit_bias=request.logit_bias,
         num_logprobs=request.num_logprobs,
+        grammar=request.grammar,
     )
 
 
@@ -201,7 +204,7 @@ def is_reasoning_open(
 ) -> bool:
     """Whether the prompt ends within the reasoning: some templates write its opening tag, and a
     message that is gone on with may have got no further."""
-    if served.reasoning is None:
+    if served.reasoning is None or request.grammar:  # a form holds from the first token on
         return False
     if request.continue_final_message:
         parser = served.reasoning.new(is_open=False)

@@ -9,6 +9,7 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from engine.structured.vocabulary import vocabulary_of
 from engine.text.errors import TemplateFailed
 from engine.text.prompt_encoder import PromptEncoder
 from engine.text.reasoning_parsers.select import reasoning_parser_for
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from engine.models.card import ModelCard
+    from engine.structured.vocabulary import Vocabulary
     from engine.text.tokenizer import Tokenizer
     from engine.text.tool_parsers.base import ToolParser
 
@@ -39,6 +41,11 @@ class ServedModel:
         digest = hashlib.sha256(f"{card.name}\n{encoder.template.source}".encode()).hexdigest()
         self.fingerprint = f"fp_{digest[:10]}"
         """OpenAI's `system_fingerprint`: changes with what could change answers on this side."""
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The model's tokens, for grammars."""
+        return vocabulary_of(self.card, self.card.vocab_size)
 
     @property
     def tokenizer(self) -> Tokenizer:

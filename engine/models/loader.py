@@ -35,6 +35,7 @@ from engine.models import quantized
 from engine.models.families import SUPPORTED, TESTED
 from engine.protocol import Ready
 from engine.runner import LoadedModel
+from engine.structured.vocabulary import vocabulary_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -94,6 +95,7 @@ def load(config: EngineConfig, progress: Callable[[float], None]) -> LoadedModel
         num_rows=config.scheduler.num_rows,
         vocab_size=vocab_size,
         max_model_len=max_model_len,
+        vocabulary=vocabulary_of(config.card, vocab_size),
     )
     runner.probe()
     windows = [group.window for group in groups]

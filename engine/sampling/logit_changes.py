@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from engine.sampling.token_counts import TokenCounts
+from engine.structured.row_grammars import RowGrammars
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from engine.protocol import SamplingParams
     from engine.step import RowStart
+    from engine.structured.vocabulary import Vocabulary
 
 _MAX_FLOAT = float(torch.finfo(torch.float32).max)
 _BOUND = 1e30
@@ -45,8 +47,11 @@ class _Lists(NamedTuple):
 class LogitChanges:
     """The changes of each row that has any; the others are not touched."""
 
-    def __init__(self, num_rows: int, vocab_size: int, device: torch.device) -> None:
+    def __init__(
+        self, num_rows: int, vocab_size: int, device: torch.device, vocabulary: Vocabulary | None
+    ) -> None:
         self._vocab_size = vocab_size
+        self._grammars = RowGrammars(num_rows, vocabulary)
         self._device = device
         self._lists: dict[int, _Lists] = {}
         self._counts = TokenCounts(num_rows, vocab_size, device)
@@ -57,6 +62,7 @@ class LogitChanges:
     def start(self, start: RowStart) -> None:
         """A sequence takes the row `start.row`; its tokens so far are counted if need be."""
         params, row = start.params, start.row
+        self._grammars.start(start)
         lists = self._read_lists(params)
         if lists.are_always_due or len(lists.stops):
             self._lists[row] = lists
@@ -74,7 +80,9 @@ class LogitChanges:
             self._counts.start(row, prompt, start.token_ids[border:])
         has_stops = params.min_tokens > 0 and len(lists.stops) > 0
         self._stops_from[row] = start.num_prompt_tokens + params.min_tokens if has_stops else 0
-        self._is_changed[row] = lists.are_always_due or penalties != (1.0, 0.0, 0.0)
+        self._is_changed[row] = (
+            lists.are_always_due or penalties != (1.0, 0.0, 0.0) or bool(params.grammar)
+        )
 
     def are_due(
         self, rows_B: npt.NDArray[np.int64], positions_B: npt.NDArray[np.int64]
@@ -90,6 +98,9 @@ class LogitChanges:
         positions_C: npt.NDArray[np.int64],
     ) -> None:
         """Change the logits, contiguous float32, in place."""
+        is_bound = self._grammars.is_bound[rows_C]
+        if is_bound.any():
+            self._confine(logits_CV, np.flatnonzero(is_bound), rows_C[is_bound])
         are_early = (positions_C < self._stops_from[rows_C]).tolist()
         lists = [
             (index, self._lists[row], is_early)
@@ -105,6 +116,15 @@ class LogitChanges:
     def note(self, rows_B: npt.NDArray[np.int64], token_ids_B: npt.NDArray[np.int64]) -> None:
         """The rows have got these tokens; below 0: none."""
         self._counts.note(rows_B, token_ids_B)
+        self._grammars.note(rows_B, token_ids_B)
+
+    def _confine(
+        self, logits_CV: torch.Tensor, at: npt.NDArray[np.int64], rows: npt.NDArray[np.int64]
+    ) -> None:
+        """Leave only what the rows' grammars allow."""
+        is_out = torch.from_numpy(~self._grammars.allowed(rows)).to(self._device)
+        for index, out_V in zip(at.tolist(), is_out, strict=True):
+            logits_CV[index, : len(out_V)].masked_fill_(out_V, -torch.inf)
 
     def _read_lists(self, params: SamplingParams) -> _Lists:
         bias = np.zeros(0, np.float32)

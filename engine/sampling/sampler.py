@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from engine.step import RowStart
+    from engine.structured.vocabulary import Vocabulary
 
 _NOTHING = -1
 """In place of a token: the logits were not finite, or every token is banned."""
@@ -72,11 +73,18 @@ class _Group(NamedTuple):
 class Sampler:
     """Draws tokens for a batch with a fixed number of rows; keeps what belongs to a row."""
 
-    def __init__(self, num_rows: int, vocab_size: int, device: torch.device) -> None:
+    def __init__(
+        self,
+        num_rows: int,
+        vocab_size: int,
+        device: torch.device,
+        vocabulary: Vocabulary | None = None,
+    ) -> None:
+        """Without a `vocabulary` no row may have a grammar."""
         self._vocab_size = vocab_size
         self._device = device
         self._settings = RowSettings(num_rows, vocab_size)
-        self._changes = LogitChanges(num_rows, vocab_size, device)
+        self._changes = LogitChanges(num_rows, vocab_size, device, vocabulary)
         slice_size = _SLICE_ON_CPU if device.type == "cpu" else _SLICE_ON_DEVICE
         self._slice_rows = max(1, slice_size // vocab_size)
         self._greedy = Chunks(vocab_size, 128)

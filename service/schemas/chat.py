@@ -14,7 +14,14 @@ from msgspec import Meta, Raw
 
 from service.schemas.messages import Messages, TemplateMessage, template_messages
 from service.schemas.template_kwargs import TemplateKwargs, template_kwargs
-from service.schemas.tools import ToolChoice, Tools, template_tools
+from service.schemas.tools import (
+    MAX_DESCRIPTION_CHARS,
+    FunctionName,
+    ToolChoice,
+    Tools,
+    forced_name,
+    template_tools,
+)
 
 MAX_INT = 2**31 - 1
 MAX_STOP_IDS = 64
@@ -25,6 +32,10 @@ StopString = Annotated[str, Meta(min_length=1)]
 ReasoningEffort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 TokenId = Annotated[int, Meta(ge=0, le=MAX_INT)]
 Label = Annotated[str, Meta(max_length=512)]
+GrammarText = Annotated[str, Meta(min_length=1, max_length=16 * 1024)]
+Choices = Annotated[
+    list[Annotated[str, Meta(min_length=1, max_length=1024)]], Meta(min_length=1, max_length=1000)
+]
 JsonObject = dict[str, Raw]
 """An object whose values nobody reads, or reads later: they are not made into Python objects."""
 
@@ -42,12 +53,36 @@ class TextFormat(
     """Free text."""
 
 
-class JsonObjectFormat(msgspec.Struct, frozen=True, tag_field="type", tag="json_object"):
+class JsonObjectFormat(
+    msgspec.Struct, frozen=True, tag_field="type", tag="json_object", forbid_unknown_fields=True
+):
     """Any JSON object."""
 
 
-class JsonSchemaFormat(msgspec.Struct, frozen=True, tag_field="type", tag="json_schema"):
+class NamedSchema(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A JSON schema, kept as it was written. It is kept to whether `strict` or not."""
+
+    name: FunctionName
+    description: Annotated[str, Meta(max_length=MAX_DESCRIPTION_CHARS)] | None = None
+    schema: Raw = Raw(b"{}")
+    strict: bool | None = None
+
+
+class JsonSchemaFormat(
+    msgspec.Struct, frozen=True, tag_field="type", tag="json_schema", forbid_unknown_fields=True
+):
     """JSON of a schema."""
+
+    json_schema: NamedSchema
+
+
+class StructuredOutputs(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """vLLM's: one of these. `json` is a schema, or a schema in a string."""
+
+    json: Raw = Raw(b"null")
+    regex: GrammarText | None = None
+    choice: Choices | None = None
+    grammar: GrammarText | None = None
 
 
 class Prediction(msgspec.Struct, forbid_unknown_fields=True):
@@ -90,6 +125,12 @@ class ChatCompletionRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=
     continue_final_message: bool | None = None
     cache_salt: Label | None = None
     priority: Annotated[int, Meta(ge=-MAX_INT, le=MAX_INT)] | None = None
+    response_format: TextFormat | JsonObjectFormat | JsonSchemaFormat | None = None
+    structured_outputs: StructuredOutputs | None = None
+    guided_json: Raw = Raw(b"null")
+    guided_regex: GrammarText | None = None
+    guided_choice: Choices | None = None
+    guided_grammar: GrammarText | None = None
     tools: Tools | None = None
     tool_choice: ToolChoice | None = None
     parallel_tool_calls: bool | None = None
@@ -109,7 +150,6 @@ class ChatCompletionRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=
     prediction: Prediction | None = None
 
     # Known by type and bounds, and in `chat_checks.NOT_BUILT_YET`.
-    response_format: TextFormat | JsonObjectFormat | JsonSchemaFormat | None = None
     modalities: list[Literal["text", "audio"]] | None = None
 
     # In `chat_checks.REFUSED`.
@@ -158,6 +198,13 @@ class ChatCompletionRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=
     def may_call_tools(self) -> bool:
         """Whether calls in the answer are looked for."""
         return self.tools is not None and self.tool_choice != "none"
+
+    @property
+    def forced_call(self) -> str | None:
+        """The name of the function that must be called, "" if any of them, None if none must."""
+        if self.tool_choice == "required":
+            return ""
+        return forced_name(self.tool_choice) if isinstance(self.tool_choice, dict) else None
 
     def template_messages(self) -> list[TemplateMessage]:
         """See `service.schemas.messages.template_messages`."""

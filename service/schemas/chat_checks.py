@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from service.body import decode
 from service.errors import NotSupported, PayloadTooLarge, ValidationFault, quoted
-from service.schemas.chat import ChatCompletionRequest, TextFormat
+from service.schemas.chat import ChatCompletionRequest
 from service.schemas.messages import AssistantMessage
 from service.schemas.tools import FunctionTool
 
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
 NOT_BUILT_YET: Final = MappingProxyType[str, tuple[object, ...]](
     {
-        "response_format": (TextFormat(),),
-        "tool_choice": ("none", "auto"),
         "modalities": (["text"],),
     }
 )
@@ -102,6 +100,7 @@ def _check_combinations(chat: ChatCompletionRequest) -> None:
         )
     _check_lengths(chat)
     _check_biases(chat)
+    _check_tool_choice(chat)
     _check_continuation(chat)
 
 
@@ -129,6 +128,22 @@ def _check_biases(chat: ChatCompletionRequest) -> None:
                 f"The keys of `logit_bias` are token ids; {quoted(key)} is none.",
                 param=f"logit_bias.{key}",
             )
+
+
+def _check_tool_choice(chat: ChatCompletionRequest) -> None:
+    forced = chat.forced_call
+    if forced is None:
+        return
+    names = [t.function.name for t in chat.tools or () if isinstance(t, FunctionTool)]
+    if not names:
+        raise ValidationFault(
+            "`tool_choice` asks for a call, but there are no `tools`.", param="tools"
+        )
+    if forced and forced not in names:
+        raise ValidationFault(
+            f"`tool_choice` names {quoted(forced)}, which is not among the `tools`.",
+            param="tool_choice.function.name",
+        )
 
 
 def _check_continuation(chat: ChatCompletionRequest) -> None:

@@ -45,7 +45,9 @@ def template_kwargs(given: Mapping[str, msgspec.Raw] | None) -> TemplateKwargs:
         ValidationFault: a name that is not in `ALLOWED`, or a value of another type or size.
     """
     return {
-        name: _checked(name, value) for name, value in (given or {}).items() if bytes(value) != b"null"
+        name: _checked(name, value)
+        for name, value in (given or {}).items()
+        if bytes(value) != b"null"
     }
 
 

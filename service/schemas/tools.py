@@ -18,7 +18,7 @@ FunctionName = Annotated[str, Meta(pattern=r"^[a-zA-Z0-9_-]{1,64}\Z")]
 class FunctionDefinition(msgspec.Struct, forbid_unknown_fields=True):
     """A function by name. `parameters` is a JSON schema, kept as it was written.
 
-    `strict` is accepted: until grammars are built a call is parsed, not forced.
+    `strict` is accepted: a call that is forced follows the schema, another is parsed.
     """
 
     name: FunctionName
@@ -40,6 +40,24 @@ class CustomTool(msgspec.Struct, tag_field="type", tag="custom"):
 Tool = FunctionTool | CustomTool
 Tools = Annotated[list[Tool], Meta(min_length=1)]
 ToolChoice = Literal["none", "auto", "required"] | dict[str, Raw]
+
+
+class _FunctionName(msgspec.Struct, forbid_unknown_fields=True):
+    name: FunctionName
+
+
+class _NamedFunction(msgspec.Struct, forbid_unknown_fields=True):
+    function: _FunctionName
+    type: Literal["function"] = "function"
+
+
+def forced_name(choice: dict[str, Raw]) -> str:
+    """The function that a `tool_choice` names. Raises ValidationFault, NotSupported."""
+    if bytes(choice.get("type", b"")) in (b'"allowed_tools"', b'"custom"'):
+        raise NotSupported(
+            "This kind of `tool_choice` is not supported yet.", param="tool_choice.type"
+        )
+    return decode(msgspec.json.encode(choice), _NamedFunction, "tool_choice").function.name
 
 
 def template_tools(tools: list[Tool] | None) -> list[dict[str, object]]:
