@@ -207,7 +207,12 @@ class LimitSettings(_Section, frozen=True):
         int, Meta(ge=1, le=65_536, description="tools of a request, at most; more get 422")
     ] = 128
     max_tool_schema_bytes: Annotated[
-        int, Meta(ge=1024, le=2**24, description="bytes of a JSON schema, a tool's or another; more get 413")
+        int,
+        Meta(
+            ge=1024,
+            le=2**24,
+            description="bytes of a JSON schema, a tool's or another; more get 413",
+        ),
     ] = 64 * 1024
 
 
