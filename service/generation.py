@@ -316,20 +316,21 @@ class Generation:
 def choice_text(prepared: Prepared, index: int, new_id: Callable[[], str]) -> ChoiceText:
     """The text of one choice, with the parsers that the model and the request call for."""
     served, request = prepared.served, prepared.request
+    tool_format = served.tool_format if request.tools else None
     return ChoiceText(
         index,
         served.tokenizer,
         lambda: f"call_{new_id()}",
         stop=request.stop,
-        skip_special_tokens=request.skip_special_tokens,
+        # Marks of calls are special tokens in some formats: the parser takes them out again.
+        skip_special_tokens=request.skip_special_tokens
+        and not (tool_format and tool_format.keeps_special_tokens),
         reasoning_parser=(
             None
             if served.reasoning is None or request.grammar
             else served.reasoning.new(prepared.is_reasoning_open)
         ),
-        tool_parser=(
-            served.new_tool_parser() if request.tools and served.new_tool_parser else None
-        ),
+        tool_parser=tool_format(request.tools) if tool_format else None,
         is_one_call=request.is_one_call,
         scores=None if request.num_logprobs is None else HeldScores(served.tokenizer),
     )

@@ -17,12 +17,11 @@ from engine.text.tool_parsers.select import tool_parser_for
 from service.errors import ModelNotFound
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
     from engine.models.card import ModelCard
     from engine.structured.vocabulary import Vocabulary
     from engine.text.tokenizer import Tokenizer
-    from engine.text.tool_parsers.base import ToolParser
 
 
 class ServedModel:
@@ -32,9 +31,7 @@ class ServedModel:
         self.card = card
         self.name = card.name
         self.encoder = encoder
-        self.new_tool_parser: Callable[[], ToolParser] | None = tool_parser_for(
-            encoder.template.source
-        )
+        self.tool_format = tool_parser_for(encoder.template.source)
         """None if the model's form of calls is unknown: then calls stay in the text."""
         self.reasoning = reasoning_parser_for(encoder.template.source)
         """None if the model's template knows no reasoning: then all of an answer is content."""

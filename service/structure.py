@@ -8,7 +8,6 @@ import msgspec
 from msgspec import Raw
 
 from engine.structured import grammar
-from engine.text.tool_parsers.hermes import HermesToolParser
 from service.body import decode
 from service.errors import BadRequest, NotSupported, PayloadTooLarge, ValidationFault, shortened
 from service.schemas.chat import JsonObjectFormat, JsonSchemaFormat
@@ -176,7 +175,7 @@ class _Sizes:
 
 def _of_calls(chat: ChatCompletionRequest, served: ServedModel, name: str) -> Structure:
     source = served.encoder.template.source
-    if served.new_tool_parser is not HermesToolParser:
+    if served.tool_format is None or served.tool_format.name != "hermes":
         raise NotSupported(
             "This model's calls have a form that cannot be forced yet.", param="tool_choice"
         )

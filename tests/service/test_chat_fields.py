@@ -18,8 +18,11 @@ from engine.protocol import (
     TokenLogprobs,
     Tokens,
 )
+from engine.text.prompt_encoder import PromptEncoder
+from engine.text.templates.chat_template import ChatTemplate
 from service.api.chat import ChatLimits
 from service.request_limits import RequestLimits
+from service.served_model import ServedModel
 from tests.fakes import FakeEngine, finished
 from tests.requirements import requirement
 from tests.service.chat_client import (
@@ -470,3 +473,21 @@ async def test_a_client_that_leaves_ends_all_choices_with_one_abort() -> None:
         with anyio.fail_after(5):
             await engine.aborted.wait()
     assert [(abort.reason, abort.sample) for abort in engine.aborts] == [("abort", None)]
+
+
+async def test_a_format_whose_marks_are_special_tokens_finds_its_calls() -> None:
+    """Mistral's `[TOOL_CALLS]` is left out of plain text, which would hide the call."""
+    served = served_model()
+    template = ChatTemplate(
+        {"default": "{% for m in messages %}{{ m.content }}{% endfor %}{{ tools }}[TOOL_CALLS]"}, {}
+    )
+    mistral = ServedModel(served.card, PromptEncoder(served.tokenizer, template))
+    assert mistral.tool_format is not None
+    assert mistral.tool_format.name == "mistral"
+    call = '[TOOL_CALLS][{"name": "f", "arguments": {"a": 1}}]'
+    tool = {"type": "function", "function": {"name": "f"}}
+    async with chat_app(FakeEngine(ids_of(call)), model=mistral) as app:
+        found = await post(app, tools=[tool])
+    choice = found.json["choices"][0]
+    assert choice["finish_reason"] == "tool_calls"
+    assert choice["message"]["tool_calls"][0]["function"] == {"name": "f", "arguments": '{"a": 1}'}

@@ -46,7 +46,7 @@ def choice_text(
         stop=stop,
         skip_special_tokens=skip_special_tokens,
         reasoning_parser=reasoning_parser,
-        tool_parser=served.new_tool_parser() if has_tools and served.new_tool_parser else None,
+        tool_parser=served.tool_format() if has_tools and served.tool_format else None,
         scores=HeldScores(served.tokenizer) if has_scores else None,
     )
 

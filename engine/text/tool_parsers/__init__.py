@@ -1,7 +1,28 @@
 """Tool calls out of generated text, as it streams.
 
-- ``base``          the seam: ToolParser, and the deltas it gives
-- ``json_scanner``  where a JSON value ends, and whether it is one
-- ``hermes``        `<tool_call>{"name": ..., "arguments": {...}}</tool_call>`
-- ``select``        which parser fits a model, by its chat template
+The seams:
+
+- ``base``            ToolParser, and the deltas it gives
+- ``tool_format``     ToolFormat: a format's name, its parser, and how a chat template shows it
+- ``select``          the table of formats: which one fits a model, and which has a name
+
+What formats share:
+
+- ``answer_deltas``   what goes out: content and calls in their order
+- ``call_parser``     content, an opening mark, a call, closing marks, and so on
+- ``json_scanner``    where a JSON value ends, and whether it is one
+- ``call_object``     `{"name": ..., "arguments": {...}}`
+- ``headed``          a head with the name, then `{...}`
+- ``tagged``          tags around each argument, values as bare text
+- ``argument_types``  such values as JSON, by the schemas of the tools
+
+The formats:
+
+- ``hermes``          `<tool_call>{"name": ..., "arguments": {...}}</tool_call>`
+- ``llama``           `{"name": ..., "parameters": {...}}`
+- ``mistral``         `[TOOL_CALLS][{...}]` and `[TOOL_CALLS]f[ARGS]{...}`
+- ``qwen3_coder``     `<tool_call><function=f><parameter=a>1</parameter></function></tool_call>`
+- ``glm45``           `<tool_call>f<arg_key>a</arg_key><arg_value>1</arg_value></tool_call>`
+- ``deepseek``        `<｜tool▁call▁begin｜>f<｜tool▁sep｜>{...}<｜tool▁call▁end｜>`
+- ``harmony``         `<|channel|>commentary to=functions.f<|message|>{...}<|call|>`
 """
