@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from service.schemas.chat import ChatCompletionRequest
+    from service.schemas.tools import CallRule
     from service.served_model import ServedModel
 
 MAX_SCHEMA_DEPTH = 32
@@ -93,8 +94,8 @@ def _structures(
         yield from _older(forms, "structured_outputs.", of_schema)
     older = (chat.guided_json, chat.guided_regex, chat.guided_choice, chat.guided_grammar)
     yield from _older(older, "guided_", of_schema)
-    if chat.forced_call is not None:
-        yield _of_calls(chat, served, chat.forced_call)
+    if chat.call_rule.is_forced:
+        yield _of_calls(chat, served, chat.call_rule)
 
 
 def _older(
@@ -173,7 +174,7 @@ class _Sizes:
                     self.add(child, depth + 1)
 
 
-def _of_calls(chat: ChatCompletionRequest, served: ServedModel, name: str) -> Structure:
+def _of_calls(chat: ChatCompletionRequest, served: ServedModel, rule: CallRule) -> Structure:
     source = served.encoder.template.source
     if served.tool_format is None or served.tool_format.name != "hermes":
         raise NotSupported(
@@ -181,7 +182,9 @@ def _of_calls(chat: ChatCompletionRequest, served: ServedModel, name: str) -> St
         )
     schemas: dict[str, dict[str, object]] = {}
     for index, tool in enumerate(chat.tools or ()):
-        if isinstance(tool, FunctionTool) and name in ("", tool.function.name):
+        if isinstance(tool, FunctionTool) and (
+            rule.names is None or tool.function.name in rule.names
+        ):
             param = f"tools[{index}].function.parameters"
             raw = tool.function.parameters
             schema = _schema(Raw(b"{}") if bytes(raw) == b"null" else raw, param, len(raw))
@@ -190,7 +193,8 @@ def _of_calls(chat: ChatCompletionRequest, served: ServedModel, name: str) -> St
     return Structure(
         grammar.of_calls(
             schemas,
-            is_one_call=chat.parallel_tool_calls is False or bool(name),
+            is_one_call=chat.parallel_tool_calls is False
+            or rule.param == "tool_choice.function.name",
             are_tags_tokens=served.tokenizer.token_to_id("<tool_call>") is not None,
             gap="\n" if "<tool_call>\\n" in source else "",
         ),

@@ -75,6 +75,7 @@ CHAT_REQUEST: Final = (
             "chat.request.tool_choice.auto": "`tool_choice` `auto` must leave it to the model whether it calls.",
             "chat.request.tool_choice.none": "`tool_choice` `none` must keep the model from calling.",
             "chat.request.parallel_tool_calls": "Several calls in one answer must all come out.",
+            "chat.request.tool_choice.allowed_tools": "`allowed_tools` should confine calls to those tools.",
             "chat.request.response_format.json_object": "`json_object` must give an answer that is a JSON object.",
             "chat.request.response_format.json_schema": "`json_schema` must give JSON of that schema.",
             "chat.request.response_format.schema_refused": "A schema that cannot be kept is refused.",
@@ -96,7 +97,6 @@ CHAT_REQUEST: Final = (
         "OpenAI: CreateChatCompletionRequest",
         {
             "chat.request.tools.strict": "The arguments of a `strict` function must be of its schema.",
-            "chat.request.tool_choice.allowed_tools": "`allowed_tools` should confine calls to those tools.",
         },
         pending=STRUCTURED_OUTPUT,
     ),

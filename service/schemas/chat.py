@@ -16,10 +16,12 @@ from service.schemas.messages import Messages, TemplateMessage, template_message
 from service.schemas.template_kwargs import TemplateKwargs, template_kwargs
 from service.schemas.tools import (
     MAX_DESCRIPTION_CHARS,
+    CallRule,
     FunctionName,
+    FunctionTool,
     ToolChoice,
     Tools,
-    forced_name,
+    call_rule,
     template_tools,
 )
 
@@ -200,20 +202,28 @@ class ChatCompletionRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=
         return self.tools is not None and self.tool_choice != "none"
 
     @property
-    def forced_call(self) -> str | None:
-        """The name of the function that must be called, "" if any of them, None if none must."""
-        if self.tool_choice == "required":
-            return ""
-        return forced_name(self.tool_choice) if isinstance(self.tool_choice, dict) else None
+    def call_rule(self) -> CallRule:
+        """See `service.schemas.tools.call_rule`."""
+        return call_rule(self.tool_choice)
 
     def template_messages(self) -> list[TemplateMessage]:
         """See `service.schemas.messages.template_messages`."""
         return template_messages(self.messages)
 
     def template_tools(self) -> list[dict[str, object]]:
-        """The tools the model shall see: none if it may not call them."""
+        """The tools the model shall see: those that it may call. A function that is named it
+        could not miss, so all stay in the prompt, and with it in the prefix cache."""
         tools = template_tools(self.tools)
-        return tools if self.may_call_tools else []
+        rule = self.call_rule
+        if not self.may_call_tools:
+            return []
+        if rule.names is None or rule.param == "tool_choice.function.name":
+            return tools
+        return [
+            tool
+            for tool, given in zip(tools, self.tools or (), strict=True)
+            if isinstance(given, FunctionTool) and given.function.name in rule.names
+        ]
 
     def template_kwargs(self) -> TemplateKwargs:
         """See `service.schemas.template_kwargs`."""

@@ -131,19 +131,20 @@ def _check_biases(chat: ChatCompletionRequest) -> None:
 
 
 def _check_tool_choice(chat: ChatCompletionRequest) -> None:
-    forced = chat.forced_call
-    if forced is None:
+    rule = chat.call_rule
+    if not rule.is_forced and rule.names is None:
         return
     names = [t.function.name for t in chat.tools or () if isinstance(t, FunctionTool)]
     if not names:
         raise ValidationFault(
             "`tool_choice` asks for a call, but there are no `tools`.", param="tools"
         )
-    if forced and forced not in names:
-        raise ValidationFault(
-            f"`tool_choice` names {quoted(forced)}, which is not among the `tools`.",
-            param="tool_choice.function.name",
-        )
+    for name in rule.names or ():
+        if name not in names:
+            raise ValidationFault(
+                f"`tool_choice` names {quoted(name)}, which is not among the `tools`.",
+                param=rule.param,
+            )
 
 
 def _check_continuation(chat: ChatCompletionRequest) -> None:

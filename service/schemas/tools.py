@@ -51,13 +51,40 @@ class _NamedFunction(msgspec.Struct, forbid_unknown_fields=True):
     type: Literal["function"] = "function"
 
 
-def forced_name(choice: dict[str, Raw]) -> str:
-    """The function that a `tool_choice` names. Raises ValidationFault, NotSupported."""
-    if bytes(choice.get("type", b"")) in (b'"allowed_tools"', b'"custom"'):
-        raise NotSupported(
-            "This kind of `tool_choice` is not supported yet.", param="tool_choice.type"
-        )
-    return decode(msgspec.json.encode(choice), _NamedFunction, "tool_choice").function.name
+class _AllowedTools(msgspec.Struct, forbid_unknown_fields=True):
+    mode: Literal["auto", "required"]
+    tools: Annotated[list[_NamedFunction], Meta(min_length=1)]
+
+
+class _AllowedChoice(msgspec.Struct, forbid_unknown_fields=True):
+    allowed_tools: _AllowedTools
+    type: Literal["allowed_tools"] = "allowed_tools"
+
+
+class CallRule(msgspec.Struct, frozen=True):
+    """Which functions an answer may call (None: any), whether it must call one, and the field
+    that names them."""
+
+    names: tuple[str, ...] | None
+    is_forced: bool
+    param: str = "tool_choice"
+
+
+def call_rule(choice: ToolChoice | None) -> CallRule:
+    """What a `tool_choice` means. Raises ValidationFault, NotSupported."""
+    if not isinstance(choice, dict):
+        return CallRule(None, is_forced=choice == "required")
+    kind = bytes(choice.get("type", b""))
+    body = msgspec.json.encode(choice)
+    if kind == b'"custom"':
+        raise NotSupported("Tools of type `custom` are not supported.", param="tool_choice.type")
+    if kind == b'"allowed_tools"':
+        allowed = decode(body, _AllowedChoice, "tool_choice").allowed_tools
+        names = tuple(tool.function.name for tool in allowed.tools)
+        param = "tool_choice.allowed_tools.tools"
+        return CallRule(names, is_forced=allowed.mode == "required", param=param)
+    named = decode(body, _NamedFunction, "tool_choice").function.name
+    return CallRule((named,), is_forced=True, param="tool_choice.function.name")
 
 
 def template_tools(tools: list[Tool] | None) -> list[dict[str, object]]:

@@ -137,6 +137,22 @@ def test_a_forced_call_is_a_call(sdk: openai.OpenAI, name: str | None, stream: b
             assert arguments["days"] in (1, 2, 3)
 
 
+@requirement("chat.request.tool_choice.allowed_tools")
+def test_of_the_allowed_tools_one_is_called(sdk: openai.OpenAI) -> None:
+    choice: Any = {
+        "type": "allowed_tools",
+        "allowed_tools": {
+            "mode": "required",
+            "tools": [{"type": "function", "function": {"name": "stop"}}],
+        },
+    }
+    answer = sdk.chat.completions.create(
+        model=MODEL, messages=USER, tools=TOOLS, tool_choice=choice, n=4, temperature=1.5
+    )
+    names = {call.function.name for c in answer.choices for call in c.message.tool_calls or []}
+    assert names == {"stop"}
+
+
 @requirement("chat.request.response_format.schema_refused")
 @pytest.mark.parametrize(
     ("fields", "param"),

@@ -22,6 +22,11 @@ def tool(**function: object) -> dict[str, Any]:
     return {"type": "function", "function": {"name": "f"} | function}
 
 
+def allowed(mode: str, *names: str) -> dict[str, Any]:
+    tools = [{"type": "function", "function": {"name": name}} for name in names]
+    return {"type": "allowed_tools", "allowed_tools": {"mode": mode, "tools": tools}}
+
+
 def user(content: object, **fields: object) -> list[dict[str, object]]:
     return [{"role": "user", "content": content} | fields]
 
@@ -183,10 +188,17 @@ BAD: list[tuple[int, str | None, str | None, bytes]] = [
     ),
     (
         422,
-        "unsupported_parameter",
-        "tool_choice.type",
+        "missing_field",
+        "tool_choice.allowed_tools.mode",
         body_of(tools=[TOOL], tool_choice={"type": "allowed_tools", "allowed_tools": {}}),
     ),
+    (
+        422,
+        "invalid_value",
+        "tool_choice.allowed_tools.tools",
+        body_of(tools=[TOOL], tool_choice=allowed("auto", "f", "g")),
+    ),
+    (422, "unsupported_parameter", "tool_choice.type", body_of(tool_choice={"type": "custom"})),
     (422, "unknown_field", "tool_choice.x", body_of(tools=[TOOL], tool_choice=TOOL | {"x": 1})),
     (
         422,
@@ -416,3 +428,16 @@ def test_tools_are_rendered_in_one_order_whatever_the_client_wrote() -> None:
     assert json.dumps(request.template_tools()) == json.dumps(
         [{"type": "function", "function": {"name": "f", "description": "d", "parameters": schema}}]
     )
+
+
+def test_the_model_sees_the_tools_that_it_may_call() -> None:
+    tools = [tool(name=name) for name in ("f", "g", "h")]
+
+    def seen(choice: object) -> list[Any]:
+        found: list[Any] = parse(body_of(tools=tools, tool_choice=choice)).template_tools()
+        return [each["function"]["name"] for each in found]
+
+    assert seen(allowed("auto", "h", "f")) == ["f", "h"]
+    assert seen(allowed("required", "g")) == ["g"]
+    assert seen(TOOL) == ["f", "g", "h"]
+    assert seen("none") == []
