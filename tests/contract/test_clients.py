@@ -93,7 +93,8 @@ def test_a_recorded_request_gets_a_whole_answer_that_its_client_can_read(
         check_scores(body, choice.logprobs)
         for call in choice.message.tool_calls or []:
             assert call.type == "function"
-            json.loads(call.function.arguments)
+            if choice.finish_reason == "tool_calls":  # else the context's end has cut it off
+                json.loads(call.function.arguments)
     assert answer.usage is not None
     assert 0 < answer.usage.completion_tokens <= num_bound(body)
     assert answer.usage.total_tokens == answer.usage.prompt_tokens + answer.usage.completion_tokens
