@@ -22,6 +22,7 @@ from service.errors import ApiError, EngineFault, Timeout, of_engine_error, of_f
 from service.generation_record import record_of
 from service.held_scores import HeldScores
 from service.prompt import Prepared, check_fields, encode, fit, is_reasoning_open, sampling_params
+from service.structure_vetter import StructureVetter
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable
@@ -55,15 +56,16 @@ class Generator:
         self._threads = anyio.CapacityLimiter(num_threads)
         self._clock_ns = clock_ns
         self._random_bytes = random_bytes
+        self._vetter = StructureVetter()
 
     async def prepare(self, served: ServedModel, request: GenerationRequest) -> Prepared:
         """Render, tokenize, and fit the request into the model's context.
 
         Raises:
             ContextExceeded: the prompt leaves no room for an answer.
-            BadRequest: the template refuses the messages.
+            BadRequest: the template refuses the messages, or no answer can have the form.
             ValidationFault: `max_tokens` is above the context, or a stop id is no token.
-            ModelLoading, Unavailable: the engine cannot take requests.
+            ModelLoading, Unavailable, Overloaded: the engine, or what looks at forms, cannot take it.
             Timeout: the deadline has passed.
         """
         start_ns = self._clock_ns()
@@ -81,6 +83,8 @@ class Generator:
         self, served: ServedModel, request: GenerationRequest, ready: protocol.Ready, start_ns: int
     ) -> Prepared:
         check_fields(request, served, ready.max_model_len)
+        if request.structure is not None:
+            await self._vetter.check(request.structure, served.vocabulary)
         tokenize_start_ns = self._clock_ns()
         if request.num_bytes <= MAX_INLINE_BYTES:
             token_ids = encode(served, request, ready.max_model_len)
@@ -327,7 +331,7 @@ def choice_text(prepared: Prepared, index: int, new_id: Callable[[], str]) -> Ch
         and not (tool_format and tool_format.keeps_special_tokens),
         reasoning_parser=(
             None
-            if served.reasoning is None or request.grammar
+            if served.reasoning is None or request.structure
             else served.reasoning.new(prepared.is_reasoning_open)
         ),
         tool_parser=tool_format(request.tools) if tool_format else None,

@@ -8,6 +8,7 @@ from engine.protocol import SamplingParams, Submit
 from engine.text.errors import PromptTooLong, PromptUnencodable, TemplateRejected, TextError
 from service.errors import BadRequest, ContextExceeded, InternalFault, ValidationFault
 from service.served_model import ServedModel
+from service.structure import Structure
 
 JsonObject = dict[str, object]
 
@@ -46,8 +47,8 @@ class GenerationRequest(msgspec.Struct, frozen=True, kw_only=True):
     stop: tuple[str, ...] = ()
     stop_token_ids: tuple[int, ...] = ()
     skip_special_tokens: bool = True
-    grammar: str = ""
-    """What the answer follows, vetted; "" leaves it free."""
+    structure: Structure | None = None
+    """The form of the answer; None leaves it free."""
     is_one_call: bool = False
     """Whether the answer ends before a second call of a tool."""
     reasoning_effort: str | None = None
@@ -129,7 +130,7 @@ def sampling_params(
         repetition_penalty=request.repetition_penalty,
         logit_bias=request.logit_bias,
         num_logprobs=request.num_logprobs,
-        grammar=request.grammar,
+        grammar="" if request.structure is None else request.structure.grammar,
     )
 
 
@@ -204,7 +205,7 @@ def is_reasoning_open(
 ) -> bool:
     """Whether the prompt ends within the reasoning: some templates write its opening tag, and a
     message that is gone on with may have got no further."""
-    if served.reasoning is None or request.grammar:  # a form holds from the first token on
+    if served.reasoning is None or request.structure:  # a form holds from the first token on
         return False
     if request.continue_final_message:
         parser = served.reasoning.new(is_open=False)

@@ -6,7 +6,7 @@ Whitespace in JSON is one way only (`", "` and `": "`), so that no model writes 
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import llguidance
 
@@ -15,6 +15,11 @@ if TYPE_CHECKING:
 
     from llguidance._lib import JsonCompileOptions
 
+_OPTIONS = "x-guidance"
+_OF_DATA = frozenset({"const", "enum", "default", "examples"})
+_BY_NAME = frozenset(
+    {"properties", "patternProperties", "dependentSchemas", "$defs", "definitions"}
+)
 _JSON: JsonCompileOptions = {
     "whitespace_flexible": False,
     "item_separator": ", ",
@@ -27,11 +32,9 @@ class BadGrammar(Exception):
 
 
 def of_schema(schema: Mapping[str, object]) -> str:
-    """JSON of that schema. Raises BadGrammar."""
-    try:
-        return llguidance.LLMatcher.grammar_from_json_schema(json.dumps(schema), overrides=_JSON)
-    except ValueError as error:
-        raise BadGrammar(str(error)) from None
+    """JSON of that schema."""
+    plain = json.dumps(_without_options(schema))
+    return llguidance.LLMatcher.grammar_from_json_schema(plain, overrides=_JSON)
 
 
 def of_regex(pattern: str) -> str:
@@ -45,7 +48,10 @@ def of_choice(texts: Sequence[str]) -> str:
 
 
 def of_source(source: str) -> str:
-    """What a Lark grammar, or a GBNF one ("root ::="), derives. Raises BadGrammar."""
+    """What a Lark grammar, or a GBNF one ("root ::="), derives. Raises BadGrammar, also for what
+    would tell the library how to read it."""
+    if source.lstrip().startswith("{") or "%llguidance" in source or _OPTIONS in source:
+        raise BadGrammar("it may not set options of the library")
     try:
         if "::=" in source:
             return llguidance.grammar_from("gbnf", source)
@@ -58,25 +64,29 @@ def of_calls(
     schemas: Mapping[str, Mapping[str, object]],
     *,
     is_one_call: bool,
-    are_tags_tokens: bool,
+    tag_ids: tuple[int, int] | None,
     gap: str,
 ) -> str:
     """One call, or several, of the functions named by `schemas`, as Hermes models write them: an
     object of name and arguments between tags, with `gap` inside these. Where the tags are tokens
-    of their own, the grammar must name the tokens: the library takes none for its text."""
+    of their own, `tag_ids` has them: no text of a grammar means a control token."""
     bodies = [
         {
             "type": "object",
-            "properties": {"name": {"const": name}, "arguments": _arguments(schema)},
+            "properties": {
+                "name": {"const": name},
+                "arguments": _arguments(_without_options(schema)),
+            },
             "required": ["name", "arguments"],
             "additionalProperties": False,
-            "x-guidance": _JSON,
+            _OPTIONS: _JSON,
         }
         for name, schema in schemas.items()
     ]
-    before, after = "<tool_call>", "</tool_call>"
-    if not are_tags_tokens:
-        before, after = _literal(before), _literal(after)
+    if tag_ids is None:
+        before, after = _literal("<tool_call>"), _literal("</tool_call>")
+    else:
+        before, after = (f"<[{token_id}]>" for token_id in tag_ids)
     names = [f"body_{n}" for n in range(len(bodies))]
     rules = [f"{name}: %json {json.dumps(body)}" for name, body in zip(names, bodies, strict=True)]
     more = "" if is_one_call else ' ("\\n" call)*'
@@ -90,6 +100,23 @@ def of_calls(
             ]
         )
     )
+
+
+def _without_options(schema: object) -> Any:
+    """A schema that cannot tell the library to be less strict."""
+    if isinstance(schema, list):
+        return [_without_options(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    plain: dict[str, object] = {}
+    for key, item in schema.items():
+        if key in _OF_DATA:
+            plain[key] = item
+        elif key in _BY_NAME and isinstance(item, dict):
+            plain[key] = {name: _without_options(each) for name, each in item.items()}
+        elif key != _OPTIONS:
+            plain[key] = _without_options(item)
+    return plain
 
 
 def _arguments(schema: Mapping[str, object]) -> Mapping[str, object]:

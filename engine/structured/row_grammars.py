@@ -10,10 +10,10 @@ import numpy as np
 
 if TYPE_CHECKING:
     import numpy.typing as npt
-    from llguidance import LLMatcher, LLTokenizer
+    from llguidance import LLMatcher
 
     from engine.step import RowStart
-    from engine.structured.vocabulary import Vocabulary
+    from engine.structured.vocabulary import OpenVocabulary, Vocabulary
 
 logger = logging.getLogger(__name__)
 
@@ -27,7 +27,7 @@ class RowGrammars:
     def __init__(self, num_rows: int, vocabulary: Vocabulary | None) -> None:
         self.is_bound = np.zeros(num_rows, bool)
         self._vocabulary = vocabulary
-        self._tokenizer: LLTokenizer | None = None
+        self._opened: OpenVocabulary | None = None
         self._matchers: dict[int, tuple[str, LLMatcher]] = {}
         self._roots: OrderedDict[str, LLMatcher] = OrderedDict()
         """Of late: a copy of one costs nothing, and what it has learned is shared."""
@@ -50,31 +50,22 @@ class RowGrammars:
 
     def allowed(self, rows_C: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
         """Which tokens each of these bound rows may take next: [C, V]."""
-        import llguidance.numpy
-
-        assert self._vocabulary is not None
-        size = self._vocabulary.vocab_size
-        words = np.zeros((len(rows_C), (size + 31) // 32), np.int32)
-        for index, row in enumerate(rows_C.tolist()):
-            grammar, matcher = self._matchers[row]
-            llguidance.numpy.fill_next_token_bitmask(matcher, words, index)
-            if matcher.is_error():  # the mask would allow the end, and nobody would know
+        assert self._opened is not None
+        bound = [self._matchers[row] for row in rows_C.tolist()]
+        allowed = self._opened.allowed([matcher for _, matcher in bound])
+        for grammar, matcher in bound:
+            if matcher.is_error():
                 logger.error("a vetted grammar failed: %s", matcher.get_error())
-                self._roots.pop(grammar, None)
-                words[index] = 0
-        bits = np.unpackbits(words.view(np.uint8), axis=1, bitorder="little")
-        return bits[:, :size].astype(bool)
+                self._roots.pop(grammar, None)  # its other copies share what is full or broken
+        return allowed
 
     def _root(self, grammar: str) -> LLMatcher:
-        import llguidance
-
-        from engine.structured.vocabulary import limits
-
         root = self._roots.pop(grammar, None)
         if root is None:
-            assert self._vocabulary is not None
-            self._tokenizer = self._tokenizer or self._vocabulary.open()
-            root = llguidance.LLMatcher(self._tokenizer, grammar, limits=limits(), log_level=0)
+            if self._opened is None:
+                assert self._vocabulary is not None
+                self._opened = self._vocabulary.open()
+            root = self._opened.matcher(grammar)
         self._roots[grammar] = root
         if len(self._roots) > _MAX_ROOTS:
             self._roots.popitem(last=False)

@@ -21,9 +21,8 @@ from service.request_limits import RequestLimits
 from service.schemas.chat_answer import AnswerHead, ChatCompletionBuilder
 from service.schemas.chat_checks import parse_chat
 from service.schemas.chat_chunks import ChatChunks
+from service.schemas.chat_structure import structure_of
 from service.sse import EventStream, StreamTiming
-from service.structure import structure_of
-from service.structure_vetter import StructureVetter
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -69,7 +68,6 @@ class ChatApi:
         self._generator = generator
         self._limits = limits
         self._clock_s = clock_s
-        self._vetter = StructureVetter()
 
     async def create(self, request: Request) -> Response:
         """The answer, whole or as a stream.
@@ -132,14 +130,10 @@ class ChatApi:
         start_deadline_s: float,
         num_bytes: int,
     ) -> Prepared:
-        messages, tools = chat.template_messages(), chat.template_tools()
-        structure = structure_of(chat, served, self._limits.request.max_tool_schema_bytes)
-        if structure is not None:
-            await self._vetter.check(structure, served.vocabulary)
         request = GenerationRequest(
-            messages=messages,
-            tools=tools,
-            grammar=structure.grammar if structure is not None else "",
+            messages=chat.template_messages(),
+            tools=chat.template_tools(),
+            structure=structure_of(chat, served, self._limits.request.max_tool_schema_bytes),
             num_bytes=num_bytes,
             deadline_s=deadline_s,
             start_deadline_s=start_deadline_s,

@@ -217,7 +217,7 @@ class ChatCompletionRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=
         rule = self.call_rule
         if not self.may_call_tools:
             return []
-        if rule.names is None or rule.param == "tool_choice.function.name":
+        if rule.names is None or rule.is_named:
             return tools
         return [
             tool

@@ -62,11 +62,12 @@ class _AllowedChoice(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class CallRule(msgspec.Struct, frozen=True):
-    """Which functions an answer may call (None: any), whether it must call one, and the field
-    that names them."""
+    """Which functions an answer may call (None: any), whether it must call one, whether that one
+    `is_named`, and the field that says which."""
 
     names: tuple[str, ...] | None
     is_forced: bool
+    is_named: bool = False
     param: str = "tool_choice"
 
 
@@ -84,7 +85,7 @@ def call_rule(choice: ToolChoice | None) -> CallRule:
         param = "tool_choice.allowed_tools.tools"
         return CallRule(names, is_forced=allowed.mode == "required", param=param)
     named = decode(body, _NamedFunction, "tool_choice").function.name
-    return CallRule((named,), is_forced=True, param="tool_choice.function.name")
+    return CallRule((named,), is_forced=True, is_named=True, param="tool_choice.function.name")
 
 
 def template_tools(tools: list[Tool] | None) -> list[dict[str, object]]:

@@ -115,7 +115,10 @@ def test_other_forms_are_kept_to(seed: int) -> None:
 @pytest.mark.parametrize("gap", ["", "\n"])
 def test_forced_calls_are_calls_of_the_tools(is_one_call: bool, gap: str) -> None:
     schemas = {"f": SCHEMAS[3], "get-it": {"properties": {"a": SHORT}, "required": ["a"]}}
-    text = grammar.of_calls(schemas, is_one_call=is_one_call, are_tags_tokens=True, gap=gap)
+    opening, closing = (TOKENIZER.token_to_id(tag) for tag in ("<tool_call>", "</tool_call>"))
+    assert opening is not None
+    assert closing is not None
+    text = grammar.of_calls(schemas, is_one_call=is_one_call, tag_ids=(opening, closing), gap=gap)
     assert fault_of(text, VOCABULARY) == ""
     seen = set()
     for seed in range(8):
@@ -222,3 +225,40 @@ def test_masks_name_exactly_the_width_of_the_logits() -> None:
     logits[0, CARD.vocab_size + 5] = 50
     assert sampler.sample(logits, [0], [1]).token_ids == TOKENIZER.encode("x")
     assert logits.isfinite().all()
+
+
+@pytest.mark.parametrize("text", ["<|im_end|>", "<tool_call>", "a<|im_start|>b", "<think>"])
+def test_the_text_of_a_control_token_is_written_out(text: str) -> None:
+    control = {token_id for token_id, t in TOKENIZER.added_tokens.items() if t.special}
+    for form in (grammar.of_choice([text]), grammar.of_schema({"const": text})):
+        sampler = Sampler(1, CARD.vocab_size, torch.device("cpu"), VOCABULARY)
+        params = SamplingParams(50, 0.0, 1.0, 0, 0, CARD.eos_token_ids, grammar=form)
+        sampler.start(RowStart(0, params, 0, [9], 1, scores_prompt=False))
+        ids: list[int] = []
+        while END not in ids:
+            (token_id,) = sampler.sample(
+                torch.zeros(1, CARD.vocab_size), [0], [1 + len(ids)]
+            ).token_ids
+            assert token_id is not None
+            ids.append(token_id)
+        assert not control & set(ids[:-1])
+        assert TOKENIZER.decode(ids[:-1]).strip('"') == text
+
+
+def test_a_client_cannot_loosen_the_library() -> None:
+    loose = {"not": {"type": "string"}, "x-guidance": {"lenient": True}}
+    assert fault_of(grammar.of_schema(loose), VOCABULARY)
+    assert fault_of(grammar.of_schema({"items": loose, "type": "array"}), VOCABULARY)
+    data = {"const": {"x-guidance": 5}}
+    assert drawn(grammar.of_schema(data), seed=0) == '{"x-guidance": 5}'
+    for source in (
+        '%llguidance {}\nstart: "a"',
+        ' {"grammars": []}',
+        'start: %json {"x-guidance": {}}',
+    ):
+        with pytest.raises(grammar.BadGrammar):
+            grammar.of_source(source)
+    control = next(
+        i for i, token in TOKENIZER.added_tokens.items() if token.content == "<|im_start|>"
+    )
+    assert fault_of(grammar.of_source(f"start: <[{control}]>"), VOCABULARY)

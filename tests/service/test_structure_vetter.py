@@ -1,0 +1,79 @@
+"""A grammar that kills its worker harms nobody else, and no verdict is taken from a dead one."""
+
+from __future__ import annotations
+
+import anyio
+import pytest
+
+from engine.models.registry import resolve
+from engine.structured import grammar
+from engine.structured.vocabulary import vocabulary_of
+from service.errors import BadRequest, Overloaded
+from service.structure import Structure
+from service.structure_vetter import MAX_WAITING, StructureVetter
+
+CARD = resolve()
+VOCABULARY = vocabulary_of(CARD, CARD.vocab_size)
+BOMB = Structure(grammar.of_schema({"type": "integer", "multipleOf": 999983}), "bomb")
+BROKEN = Structure(grammar.of_regex("("), "broken")
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+def good(number: int) -> Structure:
+    return Structure(grammar.of_choice([f"text {number}"]), "good")
+
+
+async def test_good_ones_are_found_good_beside_one_that_never_ends() -> None:
+    vetter = StructureVetter(max_vet_s=1.5)
+    refusals: list[str | None] = []
+
+    async def check_bomb() -> None:
+        with pytest.raises(BadRequest) as refused:
+            await vetter.check(BOMB, VOCABULARY)
+        refusals.append(refused.value.param)
+
+    with anyio.fail_after(50):
+        async with anyio.create_task_group() as tasks:
+            for number in range(6):
+                tasks.start_soon(vetter.check, good(number), VOCABULARY)
+                if number % 3 == 1:
+                    tasks.start_soon(check_bomb)
+        assert refusals == ["bomb", "bomb"]
+        await vetter.check(good(0), VOCABULARY)
+
+
+async def test_whoever_gives_up_leaves_a_vetter_that_works() -> None:
+    vetter = StructureVetter(max_vet_s=1.5)
+    await vetter.check(good(0), VOCABULARY)
+    with anyio.move_on_after(0.3) as scope:
+        await vetter.check(BOMB, VOCABULARY)
+    assert scope.cancelled_caught
+    with anyio.fail_after(50):
+        await vetter.check(good(1), VOCABULARY)
+        with pytest.raises(BadRequest, match="regex"):
+            await vetter.check(BROKEN, VOCABULARY)
+
+
+async def test_too_many_at_once_are_told_to_come_back() -> None:
+    vetter = StructureVetter()
+    outcomes: list[bool] = []
+
+    async def check(number: int) -> None:
+        try:
+            await vetter.check(good(number), VOCABULARY)
+        except Overloaded as error:
+            assert error.headers["retry-after"]
+            outcomes.append(False)
+        else:
+            outcomes.append(True)
+
+    with anyio.fail_after(50):
+        async with anyio.create_task_group() as tasks:
+            for number in range(MAX_WAITING + 5):
+                tasks.start_soon(check, number)
+    assert outcomes.count(True) == MAX_WAITING
+    assert outcomes.count(False) == 5
