@@ -24,7 +24,7 @@ MAX_VET_S = 3.0
 MAX_START_S = 60.0
 """A worker imports, and reads the vocabulary, before its first grammar."""
 
-MAX_WAITING = 32
+MAX_WAITING = 256
 MAX_CACHE_BYTES = 8 << 20
 
 
