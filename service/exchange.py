@@ -37,6 +37,11 @@ class Exchange:
     ignored_fields: list[str] = field(default_factory=list)
     """Paths of what the client sent and what has no effect: told in the `warning` header."""
 
+    @property
+    def log_ids(self) -> dict[str, object]:
+        """What every log line about this request carries."""
+        return {"request_id": self.request_id, "trace_id": self.trace.trace_id}
+
     @classmethod
     def of(cls, scope: Scope) -> Exchange:
         """The exchange of an ASGI scope; `KeyError` outside the tracing middleware."""

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import re
+
 
 class TagFinder:
     """Gives out the text that is certainly before the tag, and where the tag ends.
@@ -45,3 +50,9 @@ class TagFinder:
         """The text has ended: give what was held back, which is no tag."""
         held, self._held = self._held, ""
         return held
+
+
+def end_of(pattern: re.Pattern[str], text: str, place: int) -> int:
+    """Where a match that may be empty ends."""
+    match = pattern.match(text, place)
+    return match.end() if match else place

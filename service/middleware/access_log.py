@@ -41,8 +41,7 @@ class AccessLogMiddleware:
         route = route_template(scope)
         duration_s = (self._clock_ns() - exchange.start_ns) / 1e9
         fields: dict[str, object] = {
-            "request_id": exchange.request_id,
-            "trace_id": exchange.trace.trace_id,
+            **exchange.log_ids,
             "method": scope["method"],
             "route": route,
             "status_code": exchange.status_code,

@@ -90,7 +90,7 @@ class ErrorMiddleware:
             _logger.debug("the client left while it sent its request")
         except Exception:
             exchange = Exchange.of(scope)
-            _logger.exception("a request failed", extra={"request_id": exchange.request_id})
+            _logger.exception("a request failed", extra=exchange.log_ids)
             if has_started:
                 # Too late for a status: without an end of the body the client sees it was cut.
                 exchange.error_type = InternalFault.default_code
@@ -121,7 +121,7 @@ def to_api_error(scope: Scope, error: Exception) -> ApiError:
 async def _handle(request: Request, error: Exception) -> Response:
     api_error = to_api_error(request.scope, error)
     if isinstance(error, InternalFault):  # the client hears a fixed sentence, the operator why
-        extra = {"request_id": Exchange.of(request.scope).request_id}
+        extra = Exchange.of(request.scope).log_ids
         _logger.error("a request failed", exc_info=error, extra=extra)
     if isinstance(error, HTTPException):  # raised by routing, before anyone read the body
         await _discard_body(request.receive)

@@ -71,6 +71,21 @@ def h2_client(url: str) -> Iterator[openai.OpenAI]:
         yield c
 
 
+@pytest.fixture(params=["h1", "h2"])
+def sdk(request: pytest.FixtureRequest) -> openai.OpenAI:
+    """OpenAI's own client, over either."""
+    client: openai.OpenAI = request.getfixturevalue(
+        "client" if request.param == "h1" else "h2_client"
+    )
+    return client
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """What a user of the SDK has."""
+    return "asyncio"
+
+
 def metric(url: str, name: str) -> float:
     """The sum over all labels of a metric."""
     text = httpx.get(f"{url}/metrics").text

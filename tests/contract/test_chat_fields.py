@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import anyio
 import httpx
@@ -16,22 +16,9 @@ from engine.text.tokenizer import Tokenizer
 from tests.contract.conftest import metric, running_server
 from tests.requirements import requirement
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 MODEL = "kvorum-mini"
 SUM: list[Any] = [{"role": "user", "content": "What is 17 + 25?"}]
 SAYINGS: list[Any] = [{"role": "user", "content": "Tell me something about 🌍 and wörds."}]
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture(params=["h1", "h2"])
-def sdk(request: pytest.FixtureRequest) -> Iterator[openai.OpenAI]:
-    return request.getfixturevalue("client" if request.param == "h1" else "h2_client")  # type: ignore[no-any-return]
 
 
 def resolve_tokenizer() -> Tokenizer:

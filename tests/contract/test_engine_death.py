@@ -25,11 +25,6 @@ BODY = {
 NUM_STREAMS = 64
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 def engine_pid(url: str) -> int:
     """The engine process below the server that listens on `url`."""
     for folder in Path("/proc").glob("[0-9]*"):

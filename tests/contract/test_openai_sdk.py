@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import anyio
 import httpx
@@ -14,24 +14,11 @@ import pytest
 from tests.contract.conftest import metric
 from tests.requirements import requirement
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 MODEL = "kvorum-mini"
 SUM: list[Any] = [{"role": "user", "content": "What is 17 + 25?"}]
 FACT: list[Any] = [
     {"role": "user", "content": "Mira lives in Tolbek. Jonas lives in Arvin. Where does Mira live?"}
 ]
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture(params=["h1", "h2"])
-def sdk(request: pytest.FixtureRequest) -> Iterator[openai.OpenAI]:
-    return request.getfixturevalue("client" if request.param == "h1" else "h2_client")  # type: ignore[no-any-return]
 
 
 def test_a_question_is_answered_right(sdk: openai.OpenAI) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import anyio
 import openai
@@ -13,9 +13,6 @@ import pydantic
 import pytest
 
 from tests.requirements import requirement
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 MODEL = "kvorum-mini"
 USER: list[Any] = [{"role": "user", "content": "What is the weather in Lisbon?"}]
@@ -36,16 +33,6 @@ class Weather(pydantic.BaseModel):
     city: str = pydantic.Field(max_length=12)
     kind: Literal["sunny", "rainy"]
     next: list[bool] = pydantic.Field(max_length=3)
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture(params=["h1", "h2"])
-def sdk(request: pytest.FixtureRequest) -> Iterator[openai.OpenAI]:
-    return request.getfixturevalue("client" if request.param == "h1" else "h2_client")  # type: ignore[no-any-return]
 
 
 def named(schema: Any) -> Any:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from engine.text.reasoning_parsers.base import ReasoningDelta
-from engine.text.tag_finder import TagFinder
+from engine.text.tag_finder import TagFinder, end_of
 from engine.text.tool_parsers.base import ContentDelta
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ class ThinkParser:
     def _read_start(self, text: str, place: int) -> int:
         """White space, then perhaps the opening tag."""
         if not self._begun:
-            end = _end_of(_NEWLINES if self._is_open else _SPACE, text, place)
+            end = end_of(_NEWLINES if self._is_open else _SPACE, text, place)
             if not self._is_open:
                 self._blanks.append(text[place:end])
             place = end
@@ -138,7 +138,7 @@ class ThinkParser:
 
     def _read_first_newlines(self, text: str, place: int) -> int:
         """Behind the opening tag."""
-        end = _end_of(_NEWLINES, text, place)
+        end = end_of(_NEWLINES, text, place)
         if end < len(text):
             self._read = self._read_reasoning
         return end
@@ -159,7 +159,7 @@ class ThinkParser:
 
     def _read_last_newlines(self, text: str, place: int) -> int:
         """Behind the closing tag."""
-        end = _end_of(_NEWLINES, text, place)
+        end = end_of(_NEWLINES, text, place)
         if end < len(text):
             self._read = self._read_content
         return end
@@ -167,9 +167,3 @@ class ThinkParser:
     def _read_content(self, text: str, place: int) -> int:
         self._content.append(text[place:])
         return len(text)
-
-
-def _end_of(pattern: re.Pattern[str], text: str, place: int) -> int:
-    """Where a match that may be empty ends."""
-    match = pattern.match(text, place)
-    return match.end() if match else place

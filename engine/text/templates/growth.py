@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from jinja2.exceptions import SecurityError
 
-from engine.text.templates.render_budget import SCALARS, size_of
+from engine.text.templates.render_budget import MAX_NUMBER_BITS, SCALARS, size_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -26,7 +26,6 @@ MAX_SLOW_CHARS = 100_000
 _MAX_COMPARISONS = 200_000_000
 _MAX_FIELDS = 10_000
 _MAX_DIGITS = 400
-_MAX_POWER_BITS = 4096
 _NUMBER = re.compile(r"\d+")
 _LONG_NUMBER = re.compile(r"\d{7,}")
 _CODECS = frozenset({"utf-8", "utf8", "ascii", "latin-1"})
@@ -50,7 +49,7 @@ def check_format(budget: RenderBudget, template: str, values: Sequence[object]) 
         raise SecurityError(f"a chat template formats {num_fields} values at once")
     widths = [int(number) for number in _NUMBER.findall(template)]
     if "*" in template or ":{" in template:
-        widths += map(_as_count, values)
+        widths += map(as_count, values)
     budget.check(num_fields * max(0, *widths, *map(budget.weigh, values)))
 
 
@@ -58,7 +57,7 @@ def check_power(base: object, exponent: object) -> None:
     """For `**`."""
     if isinstance(base, int) and isinstance(exponent, int):
         num_bits = base.bit_length() * max(exponent, 0)
-        if num_bits > _MAX_POWER_BITS:
+        if num_bits > MAX_NUMBER_BITS:
             raise SecurityError(f"a chat template computes a number of {num_bits} bits")
 
 
@@ -68,7 +67,7 @@ def _check_format(budget: RenderBudget, subject: object, values: Sequence[object
 
 
 def _check_width(budget: RenderBudget, subject: object, values: Sequence[object]) -> None:
-    budget.check(max(map(_as_count, values), default=0))
+    budget.check(max(map(as_count, values), default=0))
 
 
 def _check_replace(budget: RenderBudget, subject: object, values: Sequence[object]) -> None:
@@ -85,7 +84,7 @@ def _check_join(budget: RenderBudget, separator: object, values: Sequence[object
 def _check_lines(budget: RenderBudget, subject: object, values: Sequence[object]) -> None:
     """Indented, wrapped, or with tabs: something is put in at every line or tab."""
     if isinstance(subject, str | bytes):
-        longest = max(8, *map(_as_count, values), *map(size_of, values))
+        longest = max(8, *map(as_count, values), *map(size_of, values))
         budget.check(longest * (_count(subject, "\t") + _count(subject, "\n") + 1))
 
 
@@ -132,11 +131,11 @@ def _check_wrap(budget: RenderBudget, subject: object, values: Sequence[object])
 
 def _check_columns(budget: RenderBudget, subject: object, values: Sequence[object]) -> None:
     """Cut into lists, which a value fills up."""
-    budget.charge(max((size_of([0]) * _as_count(value) for value in values), default=0))
+    budget.charge(max((size_of([0]) * as_count(value) for value in values), default=0))
 
 
 def _check_digits(budget: RenderBudget, subject: object, values: Sequence[object]) -> None:
-    if any(_as_count(value) > _MAX_DIGITS for value in values):
+    if any(as_count(value) > _MAX_DIGITS for value in values):
         raise SecurityError(f"a chat template rounds to more than {_MAX_DIGITS} digits")
 
 
@@ -146,7 +145,8 @@ def _check_sum(budget: RenderBudget, subject: object, values: Sequence[object]) 
         budget.check(budget.weigh(subject) * len(subject))  # type: ignore[arg-type]
 
 
-def _as_count(value: object) -> int:
+def as_count(value: object) -> int:
+    """How often or how wide; what is no number is 0."""
     return value if isinstance(value, int) else 0
 
 

@@ -30,7 +30,7 @@ from jinja2 import nodes
 from jinja2.runtime import LoopContext, Macro
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from engine.text.templates.growth import check_format, check_growth, check_power
+from engine.text.templates.growth import as_count, check_format, check_growth, check_power
 from engine.text.templates.limited_compiler import LimitedCodeGenerator
 from engine.text.templates.limited_filters import limit_filter, limit_test
 from engine.text.templates.render_budget import CHARS_PER_MADE_ITEM, SCALARS, RenderBudget, size_of
@@ -175,8 +175,8 @@ class LimitedSandbox(ImmutableSandboxedEnvironment):
                 budget.charge(size_of(left) + size_of(right))
             return left + right  # type: ignore[operator]
         if operator == "*":
-            budget.check(size_of(left) * _as_count(right))
-            budget.check(size_of(right) * _as_count(left))
+            budget.check(size_of(left) * as_count(right))
+            budget.check(size_of(right) * as_count(left))
         elif operator == "**":
             check_power(left, right)
         elif isinstance(left, str | bytes):
@@ -235,7 +235,3 @@ def _call_method(
     if type(result) is list:
         budget.charge(CHARS_PER_MADE_ITEM * len(result))  # a text in parts
     return result
-
-
-def _as_count(value: object) -> int:
-    return value if isinstance(value, int) else 0

@@ -16,6 +16,8 @@ SCALARS = frozenset({str, int, float, bool, type(None)})
 CHARS_PER_MADE_ITEM = 32
 """A reference in a list, and the small object that it is to."""
 
+MAX_NUMBER_BITS = 4096
+
 _ROUNDS_BETWEEN_LOOKS = 100
 _LARGEST_VALUES = 16  # a rendering makes as many values of the largest size, or more smaller ones
 _CHARS_PER_ROUND = 1024  # a built-in operation on so many characters counts as one more round
@@ -23,7 +25,6 @@ _CHARS_PER_ITEM = 8  # a reference in a list
 _CHARS_PER_ENTRY = 64  # a place in a dict
 _CHARS_AROUND = 4  # what separates a part from the next one
 _MAX_DEPTH = 1000  # C code without a check of its own recurses on values, and so ends the process
-_MAX_NUMBER_BITS = 4096
 _TEXTS = (str, bytes)  # a tuple is quicker than a union
 _LISTS = (list, tuple)
 _WITH_PARTS = (list, tuple, Set, KeysView, ValuesView, ItemsView)
@@ -94,7 +95,7 @@ class RenderBudget:
         kind = type(value)
         if kind is str:
             self.charge(len(value))  # type: ignore[arg-type]
-        elif kind is int and value.bit_length() > _MAX_NUMBER_BITS:  # type: ignore[attr-defined]
+        elif kind is int and value.bit_length() > MAX_NUMBER_BITS:  # type: ignore[attr-defined]
             raise SecurityError("a chat template makes a number of thousands of bits")
         elif kind not in SCALARS:
             self.charge(size_of(value))

@@ -10,6 +10,7 @@ What formats share:
 
 - ``answer_deltas``   what goes out: content and calls in their order
 - ``call_parser``     content, an opening mark, a call, closing marks, and so on
+- ``marked_calls``    the same with one and the same mark before each call
 - ``json_scanner``    where a JSON value ends, and whether it is one
 - ``call_object``     `{"name": ..., "arguments": {...}}`
 - ``headed``          a head with the name, then `{...}`

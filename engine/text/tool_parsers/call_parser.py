@@ -1,12 +1,14 @@
-"""What the parsers of all formats share in which a mark opens each call."""
+"""What the parsers of all formats share in which marks surround each call."""
 
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
-from engine.text.tag_finder import TagFinder
+from engine.text.tag_finder import end_of
 from engine.text.tool_parsers.answer_deltas import AnswerDeltas
+from engine.text.tool_parsers.json_scanner import JsonScanner
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,8 +19,8 @@ MAX_MALFORMED = 100
 _SPACE = re.compile(r"\s*")
 
 
-class CallParser:
-    """Content, an opening mark, a call, closing marks, and so on. A format adds `_begin_call`.
+class CallParser(ABC):
+    """Content, an opening mark, a call, closing marks, and so on. A format adds `_find_call`.
 
     - Content goes out at once, but for an end that may begin the opening mark. White space alone
       before, between and behind calls is dropped.
@@ -31,15 +33,12 @@ class CallParser:
     However the text is split, the deltas joined are the same.
     """
 
-    def __init__(self, opening: str, closings: tuple[str, ...] = ()) -> None:
-        """`closings`: the marks behind a call, in their order, each at most once.
-
-        Raises ValueError for an empty opening mark."""
+    def __init__(self, closings: tuple[str, ...] = ()) -> None:
+        """`closings`: the marks behind a call, in their order, each at most once."""
         self._answer = AnswerDeltas()
         self._read: Callable[[str, int], int] = self._read_content
         self._num_malformed = 0
-        self._opening = opening
-        self._finder = TagFinder(opening)
+        self._scanner = JsonScanner()
         self._opened = ""  # the opening mark, while it is content if no call follows it
         self._held: list[str] = []  # what was read of a call and has not gone out
         self._closings = closings
@@ -54,13 +53,14 @@ class CallParser:
     def finish(self) -> list[Delta]:
         """The message has ended: give the rest. What is left of a closing mark belongs to a call
         that is complete."""
-        self._answer.give_content(self._opened + self._unread() + self._finder.finish())
+        self._answer.give_content(self._opened + self._unread())
         self._answer.end()
         return self._answer.take()
 
-    def _begin_call(self) -> None:
-        """The opening mark is complete: set `_read` to what reads the call."""
-        raise NotImplementedError
+    @abstractmethod
+    def _find_call(self, text: str, place: int) -> int:
+        """Give what is content, up to the end of `text` or to where a call may begin: then set
+        `_opened` and `_read` to what reads it. The place behind what was taken."""
 
     def _unread(self) -> str:
         return "".join(self._held)
@@ -74,17 +74,26 @@ class CallParser:
         if self._num_malformed >= MAX_MALFORMED:
             self._answer.give_content(text[place:])
             return len(text)
-        before, end = self._finder.find(text, place)
-        self._answer.give_content(before)
-        if end is None:
-            return len(text)
-        self._opened = self._opening
-        self._begin_call()
-        return end
+        return self._find_call(text, place)
 
     def _start_call(self, name: str) -> None:
         self._opened, self._held = "", []
         self._answer.start_call(name)
+
+    def _start_object(self, name: str) -> None:
+        """A call whose arguments follow as a JSON object, which is streamed."""
+        self._start_call(name)
+        self._scanner = JsonScanner()
+        self._read = self._read_arguments
+
+    def _read_arguments(self, text: str, place: int) -> int:
+        end = self._scanner.scan(text, place)
+        self._answer.give_arguments(text[place:end])
+        if self._scanner.is_done:
+            self._end_call()
+        elif self._scanner.is_failed:
+            self._give_back()
+        return end
 
     def _end_call(self) -> None:
         self._opened, self._held = "", []
@@ -128,9 +137,3 @@ class CallParser:
         self._missing = self._missing[self._missing.index(mark) + 1 :]
         self._closing = ""
         self._answer.drop_blanks()
-
-
-def end_of(pattern: re.Pattern[str], text: str, place: int) -> int:
-    """Where a match that may be empty ends."""
-    match = pattern.match(text, place)
-    return match.end() if match else place

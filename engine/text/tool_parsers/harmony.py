@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import re
 
-from engine.text.tag_finder import TagFinder
-from engine.text.tool_parsers.call_parser import MAX_MALFORMED, CallParser, end_of
-from engine.text.tool_parsers.json_scanner import JsonScanner
+from engine.text.tag_finder import TagFinder, end_of
+from engine.text.tool_parsers.call_parser import CallParser
 
 _BEGINNINGS = ("<|start|>", "<|channel|>")
 _ENDS = ("<|call|>", "<|end|>", "<|return|>")
@@ -35,13 +34,12 @@ class HarmonyToolParser(CallParser):
     """
 
     def __init__(self) -> None:
-        super().__init__(_BEGINNINGS[0], _ENDS)
+        super().__init__(_ENDS)
         self._read = self._read_start
         self._room = _MAX_HEADER_CHARS
         self._message = TagFinder(_MESSAGE)
         self._name = ""
         self._is_verbatim = False
-        self._scanner = JsonScanner()
 
     def _unread(self) -> str:
         held = self._message.finish() if self._read == self._read_header else ""
@@ -60,11 +58,8 @@ class HarmonyToolParser(CallParser):
         self._read_all(held)
         return place
 
-    def _read_content(self, text: str, place: int) -> int:
+    def _find_call(self, text: str, place: int) -> int:
         """Up to a mark; there are several here, and each is looked for at once."""
-        if self._num_malformed >= MAX_MALFORMED:
-            self._answer.give_content(text[place:])
-            return len(text)
         if match := _MARK.search(text, place):
             self._answer.give_content(text[place : match.start()])
             self._take_mark(match[0])
@@ -147,21 +142,10 @@ class HarmonyToolParser(CallParser):
         if end == len(text):
             return end
         if text[end] == "{":
-            self._start_call(self._name)
-            self._scanner = JsonScanner()
-            self._read = self._read_arguments
+            self._start_object(self._name)
             return end
         held, self._held = "".join(self._held), []
         self._give_back(held)
-        return end
-
-    def _read_arguments(self, text: str, place: int) -> int:
-        end = self._scanner.scan(text, place)
-        self._answer.give_arguments(text[place:end])
-        if self._scanner.is_done:
-            self._end_call()
-        elif self._scanner.is_failed:
-            self._give_back()
         return end
 
 

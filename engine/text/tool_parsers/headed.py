@@ -6,8 +6,7 @@ import re
 
 import msgspec
 
-from engine.text.tool_parsers.call_parser import CallParser
-from engine.text.tool_parsers.json_scanner import JsonScanner
+from engine.text.tool_parsers.marked_calls import MarkedCallParser
 
 MAX_HEAD_CHARS = 1024
 
@@ -21,14 +20,13 @@ class HeadedForm(msgspec.Struct, frozen=True):
     closings: tuple[str, ...] = ()
 
 
-class HeadedToolParser(CallParser):
+class HeadedToolParser(MarkedCallParser):
     """Streams the arguments as the model writes them. All else is as `CallParser` says."""
 
     def __init__(self, form: HeadedForm) -> None:
         super().__init__(form.opening, form.closings)
         self._head = form.head
         self._room = MAX_HEAD_CHARS
-        self._scanner = JsonScanner()
 
     def _begin_call(self) -> None:
         self._room = MAX_HEAD_CHARS
@@ -41,18 +39,7 @@ class HeadedToolParser(CallParser):
         self._held.append(text[place:end])
         self._room -= end - place
         if is_complete and (match := self._head.fullmatch(self._unread())):
-            self._start_call(match[1])
-            self._scanner = JsonScanner()
-            self._read = self._read_arguments
+            self._start_object(match[1])
         elif is_complete or not self._room:
-            self._give_back()
-        return end
-
-    def _read_arguments(self, text: str, place: int) -> int:
-        end = self._scanner.scan(text, place)
-        self._answer.give_arguments(text[place:end])
-        if self._scanner.is_done:
-            self._end_call()
-        elif self._scanner.is_failed:
             self._give_back()
         return end

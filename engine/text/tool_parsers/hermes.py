@@ -6,10 +6,10 @@
 from __future__ import annotations
 
 from engine.text.tool_parsers.call_object import CallObject
-from engine.text.tool_parsers.call_parser import CallParser
+from engine.text.tool_parsers.marked_calls import MarkedCallParser
 
 
-class HermesToolParser(CallParser):
+class HermesToolParser(MarkedCallParser):
     """The calls of one message, streamed: a start as soon as the name is known, then arguments.
 
     A missing last brace is forgiven. All else is as `CallParser` says.

@@ -8,9 +8,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from engine.text.tag_finder import end_of
 from engine.text.tool_parsers.answer_deltas import AnswerDeltas
 from engine.text.tool_parsers.call_object import CallObject
-from engine.text.tool_parsers.call_parser import end_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable

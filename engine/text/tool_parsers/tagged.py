@@ -16,7 +16,7 @@ from engine.text.tool_parsers.argument_types import (
     json_of,
     quoted,
 )
-from engine.text.tool_parsers.call_parser import CallParser
+from engine.text.tool_parsers.marked_calls import MarkedCallParser
 
 if TYPE_CHECKING:
     from engine.text.tool_parsers.base import Delta
@@ -41,7 +41,7 @@ class TaggedForm(msgspec.Struct, frozen=True):
     closings: tuple[str, ...] = ()
 
 
-class TaggedToolParser(CallParser):
+class TaggedToolParser(MarkedCallParser):
     """Makes JSON of the arguments; `tools` tell their types (see `argument_types.json_of`).
 
     A value that can only be a string is streamed, others come whole. A call that is cut inside a
