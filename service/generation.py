@@ -320,7 +320,8 @@ class Generation:
 def choice_text(prepared: Prepared, index: int, new_id: Callable[[], str]) -> ChoiceText:
     """The text of one choice, with the parsers that the model and the request call for."""
     served, request = prepared.served, prepared.request
-    tool_format = served.tool_format if request.tools else None
+    is_call = request.structure is None or request.structure.is_call
+    tool_format = served.tool_format if request.tools and is_call else None
     return ChoiceText(
         index,
         served.tokenizer,

@@ -14,6 +14,8 @@ class Structure(msgspec.Struct, frozen=True):
 
     grammar: str
     param: str
+    is_call: bool = False
+    """Whether it is the form of tool calls, which are then looked for in the answer."""
 
 
 def refused(param: str, reason: str) -> BadRequest:

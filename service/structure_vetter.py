@@ -13,12 +13,15 @@ import anyio.to_process
 
 from engine.structured.grammar import of_choice
 from engine.structured.vetting import fault_in_worker
-from service.errors import InternalFault, Overloaded
+from engine.structured.vocabulary import UnusableVocabulary
+from service.errors import InternalFault, NotSupported, Overloaded
 from service.structure import refused
 
 if TYPE_CHECKING:
     from engine.structured.vocabulary import Vocabulary
     from service.structure import Structure
+
+    _Key = tuple[str, Vocabulary]
 
 MAX_VET_S = 3.0
 MAX_START_S = 60.0
@@ -26,6 +29,8 @@ MAX_START_S = 60.0
 
 MAX_WAITING = 256
 MAX_CACHE_BYTES = 8 << 20
+MAX_KILLERS = 64
+KILLER_REFUSED_S = 60.0
 
 
 class _Killed(Exception):
@@ -33,8 +38,8 @@ class _Killed(Exception):
 
 
 class StructureVetter:
-    """Remembers what the worker said, within `MAX_CACHE_BYTES`. That it was killed is forgotten: it
-    may have been the machine."""
+    """Remembers what the worker said, within `MAX_CACHE_BYTES`; that it was killed only for a
+    while, for it may have been the machine."""
 
     def __init__(self, max_vet_s: float = MAX_VET_S) -> None:
         self._max_vet_s = max_vet_s
@@ -42,39 +47,62 @@ class StructureVetter:
         self._num_waiting = 0
         self._warm: Vocabulary | None = None
         """What the worker has read; None if it has to be started."""
-        self._known: OrderedDict[tuple[str, Vocabulary], str] = OrderedDict()
+        self._known: OrderedDict[_Key, str] = OrderedDict()
         self._num_bytes = 0
+        self._killers: OrderedDict[_Key, tuple[float, str]] = OrderedDict()
+        """Until when they are refused without another try, and why."""
 
     async def check(self, structure: Structure, vocabulary: Vocabulary) -> None:
         """Raises:
         BadRequest: answers cannot be made to follow it.
+        NotSupported: answers of this model can be made to follow nothing.
         Overloaded: too many others wait to be looked at.
         InternalFault: no worker can be started.
         """
         key = (structure.grammar, vocabulary)
-        if key not in self._known and self._num_waiting >= MAX_WAITING:
-            raise Overloaded("Too many new grammars wait to be looked at. Try later.")
-        self._num_waiting += 1
-        try:
-            async with self._one:
-                if key not in self._known:
-                    self._remember(key, await self._vet(structure.grammar, vocabulary))
-                self._known.move_to_end(key)
-                fault = self._known[key]
-        except _Killed as error:
-            raise refused(structure.param, str(error)) from None
-        finally:
-            self._num_waiting -= 1
+        fault = self._recall(key)
+        if fault is None:
+            if self._num_waiting >= MAX_WAITING:
+                raise Overloaded("Too many new grammars wait to be looked at. Try later.")
+            self._num_waiting += 1
+            try:
+                async with self._one:  # whoever waited may find that another has asked the same
+                    fault = self._recall(key)
+                    if fault is None:
+                        fault = await self._vet(key)
+            except UnusableVocabulary:
+                raise NotSupported(
+                    "Answers of this model cannot be held to a form: its tokens are of an unknown kind.",
+                    param=structure.param,
+                ) from None
+            finally:
+                self._num_waiting -= 1
         if fault:
             raise refused(structure.param, fault)
 
-    async def _vet(self, grammar: str, vocabulary: Vocabulary) -> str:
+    def _recall(self, key: _Key) -> str | None:
+        """What was found before; None if nothing was."""
+        if key in self._known:
+            self._known.move_to_end(key)
+            return self._known[key]
+        until_s, reason = self._killers.get(key, (0.0, ""))
+        return reason if anyio.current_time() < until_s else None
+
+    async def _vet(self, key: _Key) -> str:
+        grammar, vocabulary = key
         if self._warm != vocabulary:
-            try:
-                await self._run(of_choice(["x"]), vocabulary, MAX_START_S)
-            except _Killed as error:
-                raise InternalFault from error
-        return await self._run(grammar, vocabulary, self._max_vet_s)
+            with anyio.CancelScope(shield=True):  # else impatient clients would kill each start
+                try:
+                    await self._run(of_choice(["x"]), vocabulary, MAX_START_S)
+                except _Killed as error:
+                    raise InternalFault from error
+        try:
+            fault = await self._run(grammar, vocabulary, self._max_vet_s)
+        except _Killed as error:
+            self._note_killer(key, str(error))
+            return str(error)
+        self._remember(key, fault)
+        return fault
 
     async def _run(self, grammar: str, vocabulary: Vocabulary, max_s: float) -> str:
         """What the worker says. Whoever is cancelled in here kills it."""
@@ -90,7 +118,13 @@ class StructureVetter:
             raise _Killed("it is too large, or nested too deeply") from None
         raise _Killed("it takes too long to work out")
 
-    def _remember(self, key: tuple[str, Vocabulary], fault: str) -> None:
+    def _note_killer(self, key: _Key, reason: str) -> None:
+        self._killers[key] = anyio.current_time() + KILLER_REFUSED_S, reason
+        self._killers.move_to_end(key)
+        if len(self._killers) > MAX_KILLERS:
+            self._killers.popitem(last=False)
+
+    def _remember(self, key: _Key, fault: str) -> None:
         """The newest is kept whatever its size."""
         self._known[key] = fault
         self._num_bytes += len(key[0]) + len(fault)

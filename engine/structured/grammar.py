@@ -6,6 +6,7 @@ Whitespace in JSON is one way only (`", "` and `": "`), so that no model writes 
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 import llguidance
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from llguidance._lib import JsonCompileOptions
 
 _OPTIONS = "x-guidance"
+_ESCAPE = re.compile(r"\\u([0-9a-fA-F]{4})")
 _OF_DATA = frozenset({"const", "enum", "default", "examples"})
 _BY_NAME = frozenset(
     {"properties", "patternProperties", "dependentSchemas", "$defs", "definitions"}
@@ -32,9 +34,12 @@ class BadGrammar(Exception):
 
 
 def of_schema(schema: Mapping[str, object]) -> str:
-    """JSON of that schema."""
+    """JSON of that schema. Raises BadGrammar."""
     plain = json.dumps(_without_options(schema))
-    return llguidance.LLMatcher.grammar_from_json_schema(plain, overrides=_JSON)
+    try:
+        return llguidance.LLMatcher.grammar_from_json_schema(plain, overrides=_JSON)
+    except ValueError as error:
+        raise BadGrammar(str(error)) from None
 
 
 def of_regex(pattern: str) -> str:
@@ -50,7 +55,8 @@ def of_choice(texts: Sequence[str]) -> str:
 def of_source(source: str) -> str:
     """What a Lark grammar, or a GBNF one ("root ::="), derives. Raises BadGrammar, also for what
     would tell the library how to read it."""
-    if source.lstrip().startswith("{") or "%llguidance" in source or _OPTIONS in source:
+    plain = _ESCAPE.sub(lambda match: chr(int(match[1], 16)), source)
+    if plain.lstrip().startswith("{") or "%llguidance" in plain or _OPTIONS in plain:
         raise BadGrammar("it may not set options of the library")
     try:
         if "::=" in source:
@@ -69,37 +75,43 @@ def of_calls(
 ) -> str:
     """One call, or several, of the functions named by `schemas`, as Hermes models write them: an
     object of name and arguments between tags, with `gap` inside these. Where the tags are tokens
-    of their own, `tag_ids` has them: no text of a grammar means a control token."""
-    bodies = [
-        {
-            "type": "object",
-            "properties": {
-                "name": {"const": name},
-                "arguments": _arguments(_without_options(schema)),
-            },
-            "required": ["name", "arguments"],
-            "additionalProperties": False,
-            _OPTIONS: _JSON,
-        }
-        for name, schema in schemas.items()
-    ]
+    of their own, `tag_ids` has them: no text of a grammar means a control token.
+    `schemas` are as `arguments_of` gives them."""
     if tag_ids is None:
         before, after = _literal("<tool_call>"), _literal("</tool_call>")
     else:
         before, after = (f"<[{token_id}]>" for token_id in tag_ids)
-    names = [f"body_{n}" for n in range(len(bodies))]
-    rules = [f"{name}: %json {json.dumps(body)}" for name, body in zip(names, bodies, strict=True)]
+    rules = []
+    for number, (name, schema) in enumerate(schemas.items()):
+        head = _literal(f'{{"name": {json.dumps(name)}, "arguments": ')
+        # A document of its own each: a schema's references are to its own root.
+        arguments = json.dumps({**schema, _OPTIONS: _JSON})
+        rules += [
+            f'body_{number}: {head} arguments_{number} "}}"',
+            f"arguments_{number}: %json {arguments}",
+        ]
     more = "" if is_one_call else ' ("\\n" call)*'
     return llguidance.LLMatcher.grammar_from_lark(
         "\n".join(
             [
                 f"start: call{more}",
                 f"call: {before} {_literal(gap)} body {_literal(gap)} {after}",
-                "body: " + " | ".join(names),
+                "body: " + " | ".join(f"body_{number}" for number in range(len(schemas))),
                 *rules,
             ]
         )
     )
+
+
+def arguments_of(schema: Mapping[str, object]) -> dict[str, object]:
+    """A function's parameters as the schema of its arguments, which are always an object.
+
+    Raises BadGrammar: it allows none."""
+    plain: dict[str, object] = _without_options(schema)
+    kinds = plain.get("type", "object")
+    if kinds != "object" and not (isinstance(kinds, list) and "object" in kinds):
+        raise BadGrammar("the arguments of a function are an object")
+    return plain | {"type": "object"}
 
 
 def _without_options(schema: object) -> Any:
@@ -119,10 +131,10 @@ def _without_options(schema: object) -> Any:
     return plain
 
 
-def _arguments(schema: Mapping[str, object]) -> Mapping[str, object]:
-    """Arguments are always an object, also where the schema does not say so."""
-    return schema if "type" in schema or "$ref" in schema else {**schema, "type": "object"}
-
-
 def _literal(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False)
+    """A string of Lark, which takes no control characters."""
+    quoted = json.dumps(text, ensure_ascii=False)
+    return "".join(
+        char if char.isprintable() or ord(char) > 0xFFFF else f"\\u{ord(char):04x}"
+        for char in quoted
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
@@ -26,13 +26,20 @@ class Vocabulary(msgspec.Struct, frozen=True):
     eos_token_ids: tuple[int, ...]
 
     def open(self) -> OpenVocabulary:
-        """Ready for grammars: a second and 180 MB for 150 000 tokens."""
+        """Ready for grammars: a second and 180 MB for 150 000 tokens.
+
+        Raises UnusableVocabulary: the library cannot read such a tokenizer, or nothing ends a text.
+        """
         return OpenVocabulary(self)
 
 
 def vocabulary_of(card: ModelCard, vocab_size: int) -> Vocabulary:
     """The vocabulary of a model."""
     return Vocabulary(str(Path(card.path) / "tokenizer.json"), vocab_size, card.eos_token_ids)
+
+
+class UnusableVocabulary(Exception):
+    """No answer of this model can be held to a grammar; the text says why."""
 
 
 class OpenVocabulary:
@@ -47,19 +54,27 @@ class OpenVocabulary:
         import llguidance
 
         file = json.loads(Path(vocabulary.tokenizer_file).read_text())
-        file |= {"post_processor": None, "truncation": None, "padding": None}
-        self._size = vocabulary.vocab_size
-        is_allowed = np.ones(-(-self._size // 32) * 32, bool)
-        is_allowed[self._size :] = False
-        for token in file["added_tokens"]:
-            if token["id"] < self._size and token["special"]:
-                is_allowed[token["id"]] = token["id"] in vocabulary.eos_token_ids
-            if token["special"] or token["content"].lstrip().startswith("<"):
-                token |= {"content": f"<|{token['id']}|>\x00", "special": True, "normalized": False}
-        self._is_allowed = is_allowed[: self._size]
-        self._tokenizer = llguidance.LLTokenizer(
-            json.dumps(file), n_vocab=self._size, eos_token=list(vocabulary.eos_token_ids)
+        added = file.get("added_tokens") or []
+        size, ends = vocabulary.vocab_size, vocabulary.eos_token_ids
+        self._ends = [token_id for token_id in ends if token_id < size]
+        if not self._ends:
+            raise UnusableVocabulary("no token of it ends a text")
+        special = [token["id"] for token in added if token["special"] and token["id"] < size]
+        self._is_allowed = np.ones(size, bool)
+        self._is_allowed[special] = False
+        self._is_allowed[self._ends] = True
+        # Weights may have fewer rows than there are tokens, or more.
+        self._num_tokens = max(
+            [size, _num_own_tokens(file["model"]), *(token["id"] + 1 for token in added)]
         )
+        try:
+            self._tokenizer = llguidance.LLTokenizer(
+                json.dumps(_with_control_tokens_renamed(file)),
+                n_vocab=self._num_tokens,
+                eos_token=self._ends,
+            )
+        except ValueError as error:
+            raise UnusableVocabulary(str(error)) from None
         # Of memory and work: a grammar that needs more ends its own request, not the step.
         self._limits = llguidance.LLParserLimits(
             verbose_errors=False,
@@ -85,11 +100,44 @@ class OpenVocabulary:
         """
         import llguidance.numpy
 
-        words = np.zeros((len(matchers), -(-self._size // 32)), np.int32)
+        words = np.zeros((len(matchers), -(-self._num_tokens // 32)), np.int32)
         llguidance.numpy.fill_next_token_bitmask_par(
             self._executor, [(matcher, row) for row, matcher in enumerate(matchers)], words
         )
         # After an error the library's mask is "the end", as if all were well.
         words[[matcher.is_error() for matcher in matchers]] = 0
         bits = np.unpackbits(words.view(np.uint8), axis=1, bitorder="little")
-        return bits[:, : self._size].astype(bool) & self._is_allowed
+        return bits[:, : len(self._is_allowed)].astype(bool) & self._is_allowed
+
+
+def _num_own_tokens(model: dict[str, Any]) -> int:
+    """Of the tokens that are not added: ids by name, or names in order with a score each."""
+    vocab = model["vocab"]
+    return 1 + max(vocab.values(), default=-1) if isinstance(vocab, dict) else len(vocab)
+
+
+def _with_control_tokens_renamed(file: dict[str, Any]) -> dict[str, Any]:
+    """They may stand among the model's own tokens too, and must have one name in both."""
+    names = {
+        token["content"]: f"<|{token['id']}|>\x00"
+        for token in file.get("added_tokens") or []
+        if token["special"] or token["content"].lstrip().startswith("<")
+    }
+    added = [
+        token
+        if token["content"] not in names
+        else token | {"content": names[token["content"]], "special": True, "normalized": False}
+        for token in file.get("added_tokens") or []
+    ]
+    vocab = file["model"]["vocab"]
+    if isinstance(vocab, dict):
+        vocab = {names.get(name, name): token_id for name, token_id in vocab.items()}
+    else:
+        vocab = [[names.get(name, name), score] for name, score in vocab]
+    return file | {
+        "added_tokens": added,
+        "model": file["model"] | {"vocab": vocab},
+        "post_processor": None,
+        "truncation": None,
+        "padding": None,
+    }

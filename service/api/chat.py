@@ -91,7 +91,8 @@ class ChatApi:
         )
         deadline_s = now_s + self._limits.max_request_s
         start_deadline_s = min(deadline_s, client_deadline_s)
-        prepared = await self._prepare(
+        prepare = partial(
+            self._prepare,
             served,
             chat,
             head,
@@ -101,6 +102,7 @@ class ChatApi:
             start_deadline_s,
             len(body),
         )
+        prepared = await unless_disconnected(request.receive, prepare)
 
         def report(record: GenerationRecord) -> None:
             exchange.generation = record

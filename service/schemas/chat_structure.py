@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from msgspec import Raw
 
 from engine.structured import grammar
-from service.body import decode
-from service.errors import NotSupported, PayloadTooLarge, ValidationFault
+from service.body import decode, is_nested_deeper
+from service.errors import BadRequest, NotSupported, PayloadTooLarge, ValidationFault
 from service.schemas.chat import JsonObjectFormat, JsonSchemaFormat
 from service.schemas.tools import FunctionTool
 from service.structure import Structure, refused
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from service.schemas.tools import CallRule
     from service.served_model import ServedModel
 
+MAX_NESTING = 64
 MAX_SCHEMA_DEPTH = 32
 MAX_PROPERTIES = 500
 MAX_ENUM = 1000
@@ -51,11 +52,6 @@ def structure_of(
                 f"`{name}` does not go with `{found[0].param}`: the form says where the answer ends.",
                 param=name,
             )
-    if not served.card.eos_token_ids:
-        raise NotSupported(
-            "This model has no token that ends an answer, so none can be of a given form.",
-            param=found[0].param,
-        )
     return found[0]
 
 
@@ -88,9 +84,10 @@ def _of_vllm(
     """The four forms under vLLM's names, of today and of before."""
     schema, regex, choice, source = forms
     if bytes(schema) != b"null":
+        param = f"{prefix}json"
         if bytes(schema).startswith(b'"'):
-            schema = Raw(decode(schema, str, f"{prefix}json").encode())
-        yield of_schema(schema, f"{prefix}json")
+            schema = Raw(decode(schema, str, param).encode())
+        yield of_schema(schema, param)
     if regex is not None:
         yield Structure(grammar.of_regex(regex), f"{prefix}regex")
     if choice is not None:
@@ -104,14 +101,23 @@ def _of_vllm(
 
 
 def _of_schema(raw: Raw, param: str, max_bytes: int) -> Structure:
-    return Structure(grammar.of_schema(_schema(raw, param, max_bytes)), param)
+    schema = _schema(raw, param, max_bytes)
+    try:
+        return Structure(grammar.of_schema(schema), param)
+    except grammar.BadGrammar as error:
+        raise refused(param, str(error)) from None
 
 
 def _schema(raw: Raw, param: str, max_bytes: int) -> dict[str, object]:
-    """A schema within its bounds. An absent one is any object."""
+    """A schema within its bounds. An absent one allows any JSON."""
     if len(raw) > max_bytes:
         raise PayloadTooLarge(f"`{param}` exceeds {max_bytes} bytes.", param=param)
-    schema: dict[str, object] = decode(raw, dict[str, object], param)
+    if is_nested_deeper(bytes(raw), MAX_NESTING):  # one in a string has not been looked at
+        raise ValidationFault(f"`{param}` is nested too deeply.", param=param)
+    try:
+        schema = decode(raw, dict[str, object] | None, param) or {}  # type: ignore[arg-type]
+    except BadRequest:
+        raise refused(param, "it is no JSON") from None
     sizes = _Sizes()
     sizes.add(schema, 0)
     for name, size, limit in (
@@ -162,8 +168,11 @@ def _of_calls(chat: ChatCompletionRequest, served: ServedModel, rule: CallRule) 
         ):
             param = f"tools[{index}].function.parameters"
             raw = tool.function.parameters
-            schema = Raw(b"{}") if bytes(raw) == b"null" else raw
-            schemas[tool.function.name] = _schema(schema, param, len(schema))
+            try:
+                schema = grammar.arguments_of(_schema(raw, param, len(raw)))
+            except grammar.BadGrammar as error:
+                raise refused(param, str(error)) from None
+            schemas[tool.function.name] = schema
     return Structure(
         grammar.of_calls(
             schemas,
@@ -172,9 +181,18 @@ def _of_calls(chat: ChatCompletionRequest, served: ServedModel, rule: CallRule) 
             gap="\n" if "<tool_call>\\n" in source else "",
         ),
         "tools",
+        is_call=True,
     )
 
 
 def _tag_ids(tokenizer: Tokenizer) -> tuple[int, int] | None:
+    """Raises NotSupported: they are control tokens, which no text shows to the parser of calls."""
     opening, closing = map(tokenizer.token_to_id, ("<tool_call>", "</tool_call>"))
-    return None if opening is None or closing is None else (opening, closing)
+    if opening is None or closing is None:
+        return None
+    added = (tokenizer.added_tokens.get(token_id) for token_id in (opening, closing))
+    if any(token is not None and token.special for token in added):
+        raise NotSupported(
+            "This model's calls have a form that cannot be forced yet.", param="tool_choice"
+        )
+    return opening, closing

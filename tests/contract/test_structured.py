@@ -8,6 +8,7 @@ import time
 from typing import Any, Literal
 
 import anyio
+import httpx
 import openai
 import pydantic
 import pytest
@@ -149,6 +150,18 @@ def test_of_the_allowed_tools_one_is_called(sdk: openai.OpenAI) -> None:
         ({"response_format": named(BOMB)}, "response_format.json_schema.schema"),
         ({"structured_outputs": {"regex": "("}}, "structured_outputs.regex"),
         ({"guided_grammar": "start: nothing"}, "guided_grammar"),
+        ({"guided_json": "x"}, "guided_json"),
+        ({"guided_json": {"minimum": -(10**30), "type": "integer"}}, "guided_json"),
+        (
+            {
+                "tool_choice": "required",
+                "tools": [
+                    *TOOLS,
+                    {"type": "function", "function": {"name": "f", "parameters": {"type": "null"}}},
+                ],
+            },
+            "tools[2].function.parameters",
+        ),
     ],
 )
 def test_what_cannot_be_kept_is_400_with_its_place_and_harms_nobody(
@@ -167,15 +180,18 @@ def test_what_cannot_be_kept_is_400_with_its_place_and_harms_nobody(
 @pytest.mark.parametrize(
     ("schema", "word"),
     [
+        ('{"a":' * 70 + "5" + "}" * 70, "nested"),
         ({"enum": list(range(1001))}, "enum values"),
         ({"properties": {str(n): {} for n in range(501)}}, "properties"),
     ],
 )
 def test_a_schema_beyond_its_limits_is_422(
-    client: openai.OpenAI, schema: dict[str, Any], word: str
+    client: openai.OpenAI, schema: object, word: str
 ) -> None:
     with pytest.raises(openai.UnprocessableEntityError, match=word):
-        client.chat.completions.create(model=MODEL, messages=USER, response_format=named(schema))
+        client.chat.completions.create(
+            model=MODEL, messages=USER, extra_body={"guided_json": schema}
+        )
 
 
 async def test_many_forms_at_once_are_each_kept_to_beside_a_bomb(url: str) -> None:
@@ -198,7 +214,9 @@ async def test_many_forms_at_once_are_each_kept_to_beside_a_bomb(url: str) -> No
         async def bomb() -> None:
             with pytest.raises(openai.BadRequestError):
                 await client.chat.completions.create(
-                    model=MODEL, messages=USER, response_format=named({**BOMB, "minimum": 1})
+                    model=MODEL,
+                    messages=USER,
+                    response_format=named({**BOMB, "multipleOf": 999979}),
                 )
 
         async with anyio.create_task_group() as tasks:
@@ -206,3 +224,31 @@ async def test_many_forms_at_once_are_each_kept_to_beside_a_bomb(url: str) -> No
             for number in range(32):
                 tasks.start_soon(ask, number)
             tasks.start_soon(free)
+
+
+def test_a_text_of_a_form_that_looks_like_a_call_is_text(client: openai.OpenAI) -> None:
+    call = '<tool_call>{"name": "stop", "arguments": {}}</tool_call>'
+    answer = client.chat.completions.create(
+        model=MODEL, messages=USER, tools=TOOLS, extra_body={"guided_choice": [call]}
+    )
+    assert answer.choices[0].message.content == call
+
+
+def test_a_schema_of_null_allows_any_json(client: openai.OpenAI) -> None:
+    answer = client.chat.completions.create(
+        model=MODEL, messages=USER, response_format=named(None), temperature=0
+    )
+    json.loads(answer.choices[0].message.content or "")
+
+
+def test_a_client_that_hangs_up_is_not_vetted_for(url: str, client: openai.OpenAI) -> None:
+    for prime in (999961, 999959, 999953, 999931, 999917, 999907, 999883, 999863):
+        bomb = named({"type": "integer", "multipleOf": prime})
+        body = {"model": MODEL, "messages": USER, "response_format": bomb}
+        with pytest.raises(httpx.ReadTimeout):
+            httpx.post(f"{url}/v1/chat/completions", json=body, timeout=0.1)
+    started_s = time.monotonic()
+    client.chat.completions.create(
+        model=MODEL, messages=USER, extra_body={"guided_choice": ["quite new"]}
+    )
+    assert time.monotonic() - started_s < 8  # a vetter that still tried all would take 24

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema
+import msgspec
 import pytest
 import torch
 
@@ -17,7 +18,7 @@ from engine.sampling.sampler import Sampler
 from engine.step import RowStart
 from engine.structured import grammar
 from engine.structured.vetting import fault_of
-from engine.structured.vocabulary import vocabulary_of
+from engine.structured.vocabulary import UnusableVocabulary, vocabulary_of
 from engine.text.tokenizer import Tokenizer
 
 CARD = resolve()
@@ -102,7 +103,7 @@ def test_other_forms_are_kept_to(seed: int) -> None:
     pattern = r"[a-f]{3}(-\d{1,4})?|🌍+x"
     answer = drawn(grammar.of_regex(pattern), seed=seed)
     assert answer is None or re.fullmatch(pattern, answer)
-    choices = ["yes", "nö", 'a "quoted" one', "back\\slash", "two\nlines"]
+    choices = ["del\x7f", "yes", "nö", 'a "quoted" one', "back\\slash", "two\nlines"]
     assert drawn(grammar.of_choice(choices), seed=seed) in choices
     lark = drawn(grammar.of_source('start: "a" ("," /[0-9]{2}/)~3'), seed=seed)
     assert lark is not None
@@ -118,7 +119,8 @@ def test_forced_calls_are_calls_of_the_tools(is_one_call: bool, gap: str) -> Non
     opening, closing = (TOKENIZER.token_to_id(tag) for tag in ("<tool_call>", "</tool_call>"))
     assert opening is not None
     assert closing is not None
-    text = grammar.of_calls(schemas, is_one_call=is_one_call, tag_ids=(opening, closing), gap=gap)
+    declared = {name: grammar.arguments_of(schema) for name, schema in schemas.items()}
+    text = grammar.of_calls(declared, is_one_call=is_one_call, tag_ids=(opening, closing), gap=gap)
     assert fault_of(text, VOCABULARY) == ""
     seen = set()
     for seed in range(8):
@@ -252,6 +254,7 @@ def test_a_client_cannot_loosen_the_library() -> None:
     data = {"const": {"x-guidance": 5}}
     assert drawn(grammar.of_schema(data), seed=0) == '{"x-guidance": 5}'
     for source in (
+        'start: %json {"x\\u002dguidance": {}}',
         '%llguidance {}\nstart: "a"',
         ' {"grammars": []}',
         'start: %json {"x-guidance": {}}',
@@ -262,3 +265,78 @@ def test_a_client_cannot_loosen_the_library() -> None:
         i for i, token in TOKENIZER.added_tokens.items() if token.content == "<|im_start|>"
     )
     assert fault_of(grammar.of_source(f"start: <[{control}]>"), VOCABULARY)
+
+
+def test_references_of_a_functions_parameters_are_to_their_own_root() -> None:
+    schema = {
+        "$defs": {"more": {"anyOf": [{"$ref": "#"}, {"type": "null"}]}},
+        "properties": {"next": {"$ref": "#/$defs/more"}},
+        "required": ["next"],
+        "additionalProperties": False,
+    }
+    declared = {"f": grammar.arguments_of(schema)}
+    text = grammar.of_calls(declared, is_one_call=True, tag_ids=None, gap="")
+    assert fault_of(text, VOCABULARY) == ""
+    for seed in range(6):
+        answer = drawn(text, seed=seed)
+        if answer is not None:
+            call = json.loads(answer.removeprefix("<tool_call>").removesuffix("</tool_call>"))
+            jsonschema.validate(call["arguments"], {"type": "object", **schema})
+
+
+@pytest.mark.parametrize("schema", [{"type": "array"}, {"type": ["null", "string"]}])
+def test_arguments_that_can_be_no_object_are_refused(schema: dict[str, object]) -> None:
+    with pytest.raises(grammar.BadGrammar):
+        grammar.arguments_of(schema)
+
+
+def test_arguments_that_may_be_an_object_are_one() -> None:
+    assert grammar.arguments_of({"type": ["object", "null"]}) == {"type": "object"}
+    assert grammar.arguments_of({"$ref": "#/$defs/x"})["type"] == "object"
+
+
+def test_numbers_beyond_all_bounds_are_refused() -> None:
+    with pytest.raises(grammar.BadGrammar):
+        grammar.of_schema({"type": "integer", "minimum": -(10**400)})
+
+
+def changed_tokenizer(folder: Path, change: Any) -> Path:
+    """The embedded tokenizer's file, changed."""
+    file = json.loads((Path(CARD.path) / "tokenizer.json").read_text())
+    change(file)
+    path = folder / "tokenizer.json"
+    path.write_text(json.dumps(file))
+    return path
+
+
+def test_special_tokens_may_stand_among_the_models_own(tmp_path: Path) -> None:
+    def repeat(file: Any) -> None:
+        file["model"]["vocab"] |= {t["content"]: t["id"] for t in file["added_tokens"]}
+
+    path = changed_tokenizer(tmp_path, repeat)
+    vocabulary = msgspec.structs.replace(VOCABULARY, tokenizer_file=str(path))
+    assert fault_of(grammar.of_choice(["<|im_end|>", "no"]), vocabulary) == ""
+
+
+@pytest.mark.parametrize("num_rows", [CARD.vocab_size - 3, CARD.vocab_size + 64])
+def test_weights_may_have_another_number_of_rows_than_there_are_tokens(num_rows: int) -> None:
+    ends = (CARD.vocab_size - 4, CARD.vocab_size + 100)  # the second is out of range
+    vocabulary = vocabulary_of(msgspec.structs.replace(CARD, eos_token_ids=ends), num_rows)
+    opened = vocabulary.open()
+    (allowed,) = opened.allowed([opened.matcher(grammar.of_choice(["x"]))])
+    assert allowed.shape == (num_rows,)
+    assert fault_of(grammar.of_choice(["x"]), vocabulary) == ""
+
+
+def test_a_vocabulary_that_cannot_be_had_says_so(tmp_path: Path) -> None:
+    def words(file: Any) -> None:
+        file["model"] = {"type": "WordLevel", "vocab": {"a": 0, "b": 1}, "unk_token": "a"}
+        file["decoder"] = None
+
+    path = changed_tokenizer(tmp_path, words)
+    for vocabulary in (
+        msgspec.structs.replace(VOCABULARY, tokenizer_file=str(path)),
+        msgspec.structs.replace(VOCABULARY, eos_token_ids=(CARD.vocab_size,)),
+    ):
+        with pytest.raises(UnusableVocabulary):
+            vocabulary.open()

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import anyio
+import msgspec
 import pytest
 
 from engine.models.registry import resolve
 from engine.structured import grammar
 from engine.structured.vocabulary import vocabulary_of
-from service.errors import BadRequest, Overloaded
+from service.errors import BadRequest, NotSupported, Overloaded
 from service.structure import Structure
 from service.structure_vetter import MAX_WAITING, StructureVetter
 
@@ -78,3 +79,30 @@ async def test_too_many_at_once_are_told_to_come_back() -> None:
                 tasks.start_soon(check, number)
     assert num_good == MAX_WAITING
     assert [refusal.headers["retry-after"] for refusal in refusals] == ["1"] * 5
+
+
+async def test_what_is_known_does_not_wait_and_a_killer_is_not_tried_twice() -> None:
+    vetter = StructureVetter(max_vet_s=1.5)
+    await vetter.check(good(0), VOCABULARY)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(refuse_bomb, vetter)
+        await anyio.lowlevel.checkpoint()
+        with anyio.fail_after(0.5):
+            await vetter.check(good(0), VOCABULARY)
+        tasks.start_soon(refuse_bomb, vetter)
+    with anyio.fail_after(0.5):
+        await refuse_bomb(vetter)
+
+
+async def refuse_bomb(vetter: StructureVetter) -> None:
+    with pytest.raises(BadRequest):
+        await vetter.check(BOMB, VOCABULARY)
+
+
+async def test_a_model_whose_answers_can_have_no_form_says_so() -> None:
+    without_end = msgspec.structs.replace(VOCABULARY, eos_token_ids=())
+    vetter = StructureVetter()
+    with anyio.fail_after(50), pytest.raises(NotSupported) as refused:
+        await vetter.check(good(0), without_end)
+    assert refused.value.param == "good"
+    await vetter.check(good(0), VOCABULARY)
