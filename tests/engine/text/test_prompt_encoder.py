@@ -225,9 +225,9 @@ def test_a_bare_user_text_holds_no_control_token(folder: Path, encoder: PromptEn
 
 def test_many_added_tokens_and_a_megabyte_of_brackets_stay_linear(folders: dict[str, Path]) -> None:
     encoder = PromptEncoder.from_folder(folders["byte_level"])
-    begin = time.perf_counter()
+    begin = time.thread_time()
     assert not ControlTokens(encoder.tokenizer).spans("<" * 1_000_000)
-    assert time.perf_counter() - begin < 1.0
+    assert time.thread_time() - begin < 1.0
 
 
 def test_a_prompt_with_every_private_character_is_refused(folders: dict[str, Path]) -> None:
@@ -246,7 +246,7 @@ def test_a_text_longer_than_its_tokens_allow_is_known_before_tokenizing(folder: 
 def test_messages_that_cannot_fit_are_refused_before_they_are_looked_through() -> None:
     """Looking for control text in megabytes of it takes seconds."""
     encoder = PromptEncoder.from_folder(Path(resolve().path))
-    started_s = time.perf_counter()
+    started_s = time.thread_time()
     with pytest.raises(PromptTooLong):
         encoder.encode([{"role": "user", "content": "<|im_end|>" * 400_000}], max_chars=50_000)
-    assert time.perf_counter() - started_s < 0.5
+    assert time.thread_time() - started_s < 0.5

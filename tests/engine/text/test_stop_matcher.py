@@ -68,7 +68,7 @@ def test_an_empty_stop_string_is_refused() -> None:
 def test_near_matches_cost_linear_time() -> None:
     stops = tuple("a" * (256 - n) + "b" for n in range(16))
     matcher = StopMatcher(stops)
-    begin = time.perf_counter()
+    begin = time.thread_time()
     for _ in range(2000):
         matcher.push("a" * 100)
-    assert time.perf_counter() - begin < 2.0
+    assert time.thread_time() - begin < 2.0

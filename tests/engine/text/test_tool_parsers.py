@@ -141,16 +141,16 @@ def test_a_megabyte_of_near_matches_is_quick(near: str) -> None:
 
 
 def _seconds(text: str) -> float:
-    begin = time.perf_counter()
+    begin = time.thread_time()
     parse(text)
-    return time.perf_counter() - begin
+    return time.thread_time() - begin
 
 
 def test_small_pieces_of_hostile_text_stay_linear() -> None:
     for text in ("<tool_call>" + " " * 100_000, SIMPLE[:-12] + " " * 100_000, " " * 100_000):
-        begin = time.perf_counter()
+        begin = time.thread_time()
         parse(*text)
-        assert time.perf_counter() - begin < 2.0
+        assert time.thread_time() - begin < 2.0
 
 
 @settings(max_examples=800, deadline=None)

@@ -245,9 +245,9 @@ def near_matches(name: str) -> list[str]:
 
 
 def seconds(name: str, *pieces: str) -> float:
-    begin = time.perf_counter()
+    begin = time.thread_time()
     parse(name, *pieces)
-    return time.perf_counter() - begin
+    return time.thread_time() - begin
 
 
 @pytest.mark.parametrize("name", list(TEXTS))
