@@ -196,6 +196,8 @@ class KVCache:
                 self._mark_dirty(index, table[sequence.num_named_blocks :])
             group.pool.free([block for block in table if block != NO_BLOCK])
             group.num_reserved -= sequence.num_reserved_blocks[index]
+        if self._table_changes:
+            self._table_changes = [c for c in self._table_changes if c.row != sequence.row]
         if self._copies:  # whoever gets its blocks next may have others copied into them
             self._copies = [c for c in self._copies if c[2] not in sequence.tables[c[0]]]
         for name in sequence.block_names:
@@ -215,9 +217,12 @@ class KVCache:
         plan.dirty_blocks.extend(self._dirty_blocks)
         self._table_changes, self._copies, self._dirty_blocks = [], [], []
 
-    def keep_dirty(self, dirty_blocks: list[tuple[int, int]]) -> None:
-        """A step that was to zero these has failed: the next one will."""
-        self._dirty_blocks = dirty_blocks + self._dirty_blocks
+    def take_back_changes(self, plan: StepPlan) -> None:
+        """Its step has failed, perhaps before it did what it was told for others: the next one does.
+        Those that were in it fail with it."""
+        self._dirty_blocks = plan.dirty_blocks + self._dirty_blocks
+        others = [change for change in plan.table_changes if change.row not in plan.rows]
+        self._table_changes = others + self._table_changes
 
     def check(self, running: Iterable[Sequence]) -> None:
         """Assert every invariant of pools, tables and reservations."""

@@ -54,6 +54,7 @@ class ModelRunner:
         self._note(plan)
         batch = self._batches.make(plan)
         draws_S = np.asarray(plan.draws) > 0
+        self._sampler.prepare(batch.rows_S[draws_S])
         kept_K = batch.ends_S[draws_S]
         scored = (
             [i for i, row in enumerate(plan.rows) if row in self._scored] if self._scored else []
@@ -71,14 +72,22 @@ class ModelRunner:
             kvorum=batch.attention,
         ).logits[0]
         prompt_logprobs = self._score(plan, batch, scored, kept_K, logits_KV)
-        if not draws_S.any():
-            return StepResult([], [], prompt_logprobs)
-        if scored:
-            drawing = np.searchsorted(kept_K, batch.ends_S[draws_S])
-            logits_KV = logits_KV[torch.from_numpy(drawing).to(self._device)]
-        positions_B = batch.starts_S[draws_S] + batch.counts_S[draws_S]
-        sampled = self._sampler.sample(logits_KV, batch.rows_S[draws_S], positions_B)
-        return StepResult(sampled.token_ids, sampled.logprobs, prompt_logprobs)
+        drawing, late = np.flatnonzero(draws_S), np.zeros(0, np.int64)
+        is_late = self._sampler.late(batch.rows_S[drawing])
+        if is_late.any():
+            drawing, late = drawing[~is_late], drawing[is_late]
+        if not len(drawing):
+            return StepResult([], [], prompt_logprobs, late=late.tolist())
+        if len(drawing) < len(kept_K):
+            of_drawing = np.searchsorted(kept_K, batch.ends_S[drawing])
+            logits_KV = logits_KV[torch.from_numpy(of_drawing).to(self._device)]
+        rows_B = batch.rows_S[drawing]
+        positions_B = batch.starts_S[drawing] + batch.counts_S[drawing]
+        sampled = self._sampler.sample(logits_KV, rows_B, positions_B)
+        forced = {int(drawing[i]): ids for i, ids in self._sampler.force(rows_B).items()}
+        return StepResult(
+            sampled.token_ids, sampled.logprobs, prompt_logprobs, forced, late.tolist()
+        )
 
     def probe(self) -> None:
         """A prefill of two tokens and a decode of one, into the blocks that are nobody's. Also

@@ -139,14 +139,15 @@ class RunningBatch:
         return prefilling
 
     def _add_chunk(self, plan: StepPlan, sequence: Sequence, budget: int) -> int:
-        """As much of a prompt as the budget allows; returns how many tokens that are."""
+        """As much as the budget allows of a prompt, or of what was forced; returns how many tokens
+        that are."""
         start = sequence.num_computed_tokens
         count = min(sequence.num_tokens - start, budget)
         if not count:
             return 0
-        if start + count > sequence.num_slots:
-            has_room = self.cache.grow(sequence, start + count)
-            assert has_room, "admission has given a prompt room for all of its tokens"
+        if start + count > sequence.num_slots and not self.cache.grow(sequence, start + count):
+            assert start >= sequence.request.num_prompt_tokens, "a prompt has room for all of it"
+            count = sequence.num_slots - start  # forced tokens displace nobody
         self.in_step.append(sequence)
         plan.rows.append(sequence.row)
         plan.starts.append(start)

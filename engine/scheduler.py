@@ -143,7 +143,7 @@ class Scheduler:
 
     def fail_step(self, plan: StepPlan, code: str, message: str) -> list[Addressed]:
         """The step has raised: end all requests that were in it."""
-        self._cache.keep_dirty(plan.dirty_blocks)
+        self._cache.take_back_changes(plan)
         return self.fail([s.request.request_id for s in self._batch.in_step], code, message)
 
     def schedule(self, now_ns: int) -> StepPlan:
@@ -163,6 +163,9 @@ class Scheduler:
         events: list[Addressed] = []
         for index, scores in result.prompt_logprobs.items():
             self._batch.in_step[index].request.prompt_logprobs += scores
+        for index in result.late:  # its last token is computed once more
+            plan.draws[index] = 0
+            plan.counts[index] -= 1
         token_ids = iter(result.token_ids)
         num_drawn = 0
         for sequence, count, draws in zip(
@@ -181,6 +184,8 @@ class Scheduler:
             else:
                 logprobs = result.logprobs[num_drawn - 1] if result.logprobs else None
                 self._append(sequence, token_id, logprobs, now_ns, events)
+        for index, forced in result.forced.items():
+            self._append_forced(self._batch.in_step[index], forced, events)
         self._batch.in_step = []
         return events
 
@@ -256,8 +261,36 @@ class Scheduler:
         if sequence.num_tokens >= sequence.max_len:
             events.append(self._finish(sequence, "length"))
 
+    def _append_forced(
+        self, sequence: Sequence, token_ids: list[int], events: list[Addressed]
+    ) -> None:
+        """Tokens that nobody had to draw: the next step computes them together."""
+        if sequence.state is not SequenceState.RUNNING:  # the drawn one was its last
+            return
+        reason: FinishReason | None = None
+        num_sent = 0
+        for token_id in token_ids[: sequence.max_len - sequence.num_tokens]:
+            sequence.token_ids.append(token_id)
+            if token_id in sequence.stop_ids:
+                reason = "stop"
+                break
+            num_sent += 1
+        num_new = num_sent + (reason is not None)
+        sequence.num_tokens += num_new
+        sequence.request.num_output_tokens += num_new
+        self._num_output_tokens += num_new
+        if num_sent:
+            sent = Tokens(tuple(token_ids[:num_sent]), sequence.sample)
+            events.append((sequence.request.request_id, sent))
+        if reason is None and sequence.num_tokens >= sequence.max_len:
+            reason = "length"
+        if reason is not None:
+            events.append(self._finish(sequence, reason))
+        else:
+            sequence.has_drawn = False  # until the next draw nobody has looked at what they gave
+
     def _note_first_draw(self, sequence: Sequence, now_ns: int, events: list[Addressed]) -> None:
-        """Its prompt, or what a preemption has cost it, is computed."""
+        """Its prompt, what a preemption has cost it, or what was forced is computed."""
         sequence.has_drawn = True
         request = sequence.request
         request.num_prefill_chunks += 1

@@ -76,9 +76,13 @@ class StepResult(msgspec.Struct, frozen=True, gc=False):
 
     `logprobs` is empty, or has an entry for each of these: None where nobody asked.
     `prompt_logprobs` maps the index of a sequence in the plan to those of the tokens that follow
-    the tokens it computed, as far as these are the prompt's.
+    the tokens it computed, as far as these are the prompt's. `forced` maps such an index to tokens
+    that can only follow the drawn one: they have not been computed. `late` are the indices of those
+    that were to draw and could not yet: they have no entry in `token_ids`.
     """
 
     token_ids: list[int | None]
     logprobs: list[TokenLogprobs | None] = []
     prompt_logprobs: dict[int, list[TokenLogprobs]] = {}
+    forced: dict[int, list[int]] = {}
+    late: list[int] = []

@@ -84,6 +84,14 @@ class LogitChanges:
             lists.are_always_due or penalties != (1.0, 0.0, 0.0) or bool(params.grammar)
         )
 
+    def prepare(self, rows_B: npt.NDArray[np.int64]) -> None:
+        """Begin what can be done for these rows before their logits are there."""
+        self._grammars.prepare(rows_B)
+
+    def late(self, rows_B: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+        """Which of the rows cannot draw yet: their grammars are still being compiled."""
+        return self._grammars.late(rows_B)
+
     def are_due(
         self, rows_B: npt.NDArray[np.int64], positions_B: npt.NDArray[np.int64]
     ) -> npt.NDArray[np.bool_]:
@@ -118,11 +126,19 @@ class LogitChanges:
         self._counts.note(rows_B, token_ids_B)
         self._grammars.note(rows_B, token_ids_B)
 
+    def force(self, rows_B: npt.NDArray[np.int64]) -> dict[int, list[int]]:
+        """By index: the tokens that can only follow what the rows have got, noted as theirs."""
+        forced = self._grammars.force(rows_B)
+        for index, token_ids in forced.items():
+            rows = np.full(len(token_ids), rows_B[index])
+            self._counts.note(rows, np.asarray(token_ids, np.int64))
+        return forced
+
     def _confine(
         self, logits_CV: torch.Tensor, at: npt.NDArray[np.int64], rows: npt.NDArray[np.int64]
     ) -> None:
         """Leave only what the rows' grammars allow."""
-        is_out = torch.from_numpy(~self._grammars.allowed(rows)).to(self._device)
+        is_out = torch.from_numpy(self._grammars.out(rows)).to(self._device)
         for index, out_V in zip(at.tolist(), is_out, strict=True):
             logits_CV[index, : len(out_V)].masked_fill_(out_V, -torch.inf)
 

@@ -95,6 +95,18 @@ class Sampler:
         self._settings.start(start)
         self._changes.start(start)
 
+    def prepare(self, rows_B: npt.NDArray[np.int64]) -> None:
+        """Begin what can be done before the logits of these rows are there, beside the caller."""
+        self._changes.prepare(rows_B)
+
+    def late(self, rows_B: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+        """Which of the rows cannot draw in this step; `sample` would wait for them."""
+        return self._changes.late(rows_B)
+
+    def force(self, rows_B: npt.NDArray[np.int64]) -> dict[int, list[int]]:
+        """By index: the tokens that can only follow what `sample` has drawn, noted as theirs."""
+        return self._changes.force(rows_B)
+
     @torch.inference_mode()
     def sample(
         self,

@@ -3,6 +3,7 @@
 - ``grammar``        JSON schemas, regular expressions, choices and calls as one kind of text
 - ``vocabulary``     a model's tokens as the library for grammars sees them
 - ``vetting``        whether a grammar can be had, found out where it can do no harm
+- ``compiler``       grammars ready for use, made on a thread beside the steps
 - ``row_grammars``   where each row of the batch stands in its grammar, and the tokens it may take
 
 The library is llguidance: lazy automata, byte-exact, no torch. See docs/decisions/0010.

@@ -5,20 +5,20 @@ from __future__ import annotations
 
 import functools
 import resource
-import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from engine.structured.compiler import STACK_BYTES, one_thread
+
 if TYPE_CHECKING:
     from engine.structured.vocabulary import OpenVocabulary, Vocabulary
 
 MAX_MEMORY_BYTES = 3 << 30
-VETTED_STACK_BYTES = 2 << 20
-"""A quarter of what threads have that compile what was vetted (8 MiB by default with glibc)."""
+VETTED_STACK_BYTES = STACK_BYTES // 4
+"""What compiles on this compiles for certain on the whole of it."""
 
 NUM_STEPS = 48
 MAX_STEP_S = 0.1
@@ -30,11 +30,8 @@ def fault_in_worker(grammar: str, vocabulary: Vocabulary) -> str:
     with suppress(ValueError, OSError):  # lower already
         resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY_BYTES, MAX_MEMORY_BYTES))
     # A long chain of rules overflows the stack, which ends a process: here, before the engine's.
-    usual = threading.stack_size(VETTED_STACK_BYTES)
-    with ThreadPoolExecutor(1) as thread:
-        fault = thread.submit(fault_of, grammar, vocabulary).result()
-    threading.stack_size(usual)
-    return fault
+    with one_thread("vetting", VETTED_STACK_BYTES) as thread:
+        return thread.submit(fault_of, grammar, vocabulary).result()
 
 
 def fault_of(grammar: str, vocabulary: Vocabulary) -> str:

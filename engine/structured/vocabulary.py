@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -108,6 +109,14 @@ class OpenVocabulary:
         words[[matcher.is_error() for matcher in matchers]] = 0
         bits = np.unpackbits(words.view(np.uint8), axis=1, bitorder="little")
         return bits[:, : len(self._is_allowed)].astype(bool) & self._is_allowed
+
+    def forced(self, matcher: LLMatcher) -> list[int]:
+        """The tokens that can only come next, as the tokenizer would write their text; also the
+        end, where nothing else may follow. Empty if there is a choice, or an error."""
+        ids = matcher.compute_ff_tokens()
+        if not ids and matcher.stop_reason() == "NoExtension":
+            return self._ends[:1]
+        return list(takewhile(self._is_allowed.__getitem__, ids))
 
 
 def _num_own_tokens(model: dict[str, Any]) -> int:

@@ -28,6 +28,8 @@ class Faults:
             "abort somebody": rng.choice([0, 0.03, 0.1]),
             "slow": rng.choice([0, 0, 0.01]),
             "late device": rng.choice([0, 0.2]),
+            "late draw": rng.choice([0, 0, 0.1]),
+            "forced": rng.choice([0, 0, 0.1, 0.4]),
         }
 
     def has(self, kind: str) -> bool:

@@ -14,7 +14,7 @@ from zlib import crc32
 
 from engine.protocol import TokenLogprobs
 from engine.step import StepResult
-from tests.sim.failure import InjectedFault, claim
+from tests.sim.failure import InjectedFault
 from tests.sim.scenario import VOCABULARY
 
 if TYPE_CHECKING:
@@ -95,6 +95,9 @@ class HashModel:
         self._prepare(plan)
         bad = faults.not_finite_index(len(plan.rows))
         drawn: list[int | None] = []
+        drawing: list[int] = []
+        late: list[int] = []
+        forced: dict[int, list[int]] = {}
         prompt_logprobs: dict[int, list[TokenLogprobs]] = {}
         offset = 0
         for index, (row, start, count) in enumerate(
@@ -114,9 +117,17 @@ class HashModel:
                 self._write(row, start, POISON * count)
             if self._starts[row].scores_prompt:
                 prompt_logprobs[index] = self._score(row, start, count)
-            if plan.draws[index]:
+            if plan.draws[index] and faults.strikes("late draw"):
+                late.append(index)
+            elif plan.draws[index]:
+                drawing.append(row)
                 drawn.append(self._draw(row, start + count) if is_finite else None)
-        return StepResult(drawn, self._logprobs(plan, drawn), prompt_logprobs)
+                if is_finite and faults.strikes("forced"):
+                    forced[index] = self._foretell(row, start + count + 1)
+        scores = self._logprobs(drawing, drawn)
+        self._court.seen["late draws"] += len(late)
+        self._court.seen["forced runs"] += len(forced)
+        return StepResult(drawn, scores, prompt_logprobs, forced, late)
 
     def _prepare(self, plan: StepPlan) -> None:
         for start in plan.row_starts:
@@ -169,6 +180,16 @@ class HashModel:
             histories.append(blocks[(first - skipped) * SLOT_BYTES : (end - skipped) * SLOT_BYTES])
         return token_after(histories, self._shape.salt, self._starts[row].sample)
 
+    def _foretell(self, row: int, end: int) -> list[int]:
+        """What comes after `end` tokens: what would be drawn there anyway."""
+        start = self._starts[row]
+        if start.params.num_logprobs is not None:
+            return []
+        border = start.num_prompt_tokens
+        reference = Reference(start.token_ids[:border], self._shape, start.sample)
+        count = self._court.rng.choice([1, 2, 5, 30])
+        return [reference.token(end - border + i) for i in range(count)]
+
     def _score(self, row: int, start: int, count: int) -> list[TokenLogprobs]:
         token_ids = self._starts[row].token_ids[start + 1 : start + count + 1]
         window = self._shape.windows[0]
@@ -181,10 +202,8 @@ class HashModel:
             scores.append(TokenLogprobs(token_id, logprob_of(slots)))
         return scores
 
-    def _logprobs(self, plan: StepPlan, drawn: list[int | None]) -> list[TokenLogprobs | None]:
-        rows = [row for row, draws in zip(plan.rows, plan.draws, strict=True) if draws]
+    def _logprobs(self, rows: list[int], drawn: list[int | None]) -> list[TokenLogprobs | None]:
         wanted = [self._starts[row].params.num_logprobs is not None for row in rows]
-        claim(len(rows) == len(drawn), "as many tokens as sequences that draw")
         if not any(wanted):
             return []
         return [

@@ -43,6 +43,8 @@ _SITUATIONS = [
     "ended: drained",
     "ended: quiet",
     "ended: the first model could not be loaded",
+    "forced runs",
+    "late draws",
     "loads",
     "loads that failed",
     "numbers that were not finite",
