@@ -59,7 +59,7 @@ def create_app(
     """
     lifecycle = lifecycle or Lifecycle()
     tracing = tracing or Tracing()
-    served = ServedModels([load_text(card)])
+    served = served_models(settings, card)
     chat = ChatApi(served, Generator(lambda: lifecycle.client), chat_limits(settings))
     health = HealthApi(lifecycle, card.name, time.monotonic)
     models = ModelsApi([model_object(settings, card)])
@@ -103,6 +103,16 @@ def create_app(
     # Redirecting would answer with a URL built from the Host header, which a client chooses.
     app.router.redirect_slashes = False
     return app
+
+
+def served_models(settings: Settings, card: ModelCard) -> ServedModels:
+    """What is served: one model, with the parsers that the settings name for it."""
+    model = load_text(
+        card,
+        tool_call_parser=settings.model.tool_call_parser,
+        reasoning_parser=settings.model.reasoning_parser,
+    )
+    return ServedModels([model])
 
 
 def opener_of(settings: Settings) -> OpenEngine:

@@ -59,6 +59,7 @@ class ChoiceText:
         self._reasoning_parser = reasoning_parser
         self._tool_parser = tool_parser
         self._is_one_call = is_one_call
+        self._has_all_calls = False
         self._scores = scores
         self._counts_each = (
             bool(stop) or is_one_call or scores is not None or reasoning_parser is not None
@@ -130,6 +131,8 @@ class ChoiceText:
         return [d for delta in self._reasoning_parser.push(text) for d in self._calls_in(delta)]
 
     def _calls_in(self, delta: ContentDelta | ReasoningDelta) -> list[Delta]:
+        if self._has_all_calls:
+            return []
         if isinstance(delta, ReasoningDelta) or self._tool_parser is None:
             return [delta]
         return self._with_ids(self._tool_parser.push(delta.text))
@@ -141,7 +144,7 @@ class ChoiceText:
         for delta in deltas:
             if isinstance(delta, ToolCallStart):
                 if self._is_one_call and delta.index:
-                    self.is_stopped = True
+                    self.is_stopped = self._has_all_calls = True
                     self._tool_parser = None  # it has nothing more to say
                     break
                 self.has_tool_calls = True

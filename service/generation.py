@@ -16,12 +16,14 @@ import anyio.to_thread
 
 from engine import protocol
 from engine.errors import EngineError
+from engine.text.tool_parsers.leading_calls import LeadingCallParser
 from service.choice_text import ChoiceText
 from service.deltas import AnswerEvent, ChoiceEnd, End, FinishReason, Started
 from service.errors import ApiError, EngineFault, Timeout, of_engine_error, of_failed
 from service.generation_record import record_of
 from service.held_scores import HeldScores
 from service.prompt import Prepared, check_fields, encode, fit, is_reasoning_open, sampling_params
+from service.structure import Held
 from service.structure_vetter import StructureVetter
 
 if TYPE_CHECKING:
@@ -320,22 +322,28 @@ class Generation:
 def choice_text(prepared: Prepared, index: int, new_id: Callable[[], str]) -> ChoiceText:
     """The text of one choice, with the parsers that the model and the request call for."""
     served, request = prepared.served, prepared.request
-    is_call = request.structure is None or request.structure.is_call
-    tool_format = served.tool_format if request.tools and is_call else None
+    held = request.structure.held if request.structure else Held.CALLS_IN_TEXT
+    tool_format = served.tool_format if request.tools and held is not Held.ANSWER else None
+    reasoning = served.reasoning if held is Held.CALLS_IN_TEXT else None
+    tool_parser = tool_format(request.tools) if tool_format else None
+    if tool_format and tool_parser and held is Held.CALLS_OR_ANSWER:
+        shape = tool_format.shape(served.encoder.template.source)
+        tool_parser = LeadingCallParser(tool_parser, shape.mark)
     return ChoiceText(
         index,
         served.tokenizer,
         lambda: f"call_{new_id()}",
         stop=request.stop,
-        # Marks of calls are special tokens in some formats: the parser takes them out again.
+        # Marks are special tokens in some formats: the parsers take them out again.
         skip_special_tokens=request.skip_special_tokens
-        and not (tool_format and tool_format.keeps_special_tokens),
+        and not (tool_format and tool_format.keeps_special_tokens)
+        and not (reasoning and reasoning.keeps_special_tokens),
         reasoning_parser=(
-            None
-            if served.reasoning is None or request.structure
-            else served.reasoning.new(prepared.is_reasoning_open)
+            reasoning.new(prepared.is_reasoning_open, keeps_calls=tool_format is not None)
+            if reasoning
+            else None
         ),
-        tool_parser=tool_format(request.tools) if tool_format else None,
+        tool_parser=tool_parser,
         is_one_call=request.is_one_call,
         scores=None if request.num_logprobs is None else HeldScores(served.tokenizer),
     )

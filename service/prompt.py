@@ -8,7 +8,7 @@ from engine.protocol import SamplingParams, Submit
 from engine.text.errors import PromptTooLong, PromptUnencodable, TemplateRejected, TextError
 from service.errors import BadRequest, ContextExceeded, InternalFault, ValidationFault
 from service.served_model import ServedModel
-from service.structure import Structure
+from service.structure import Held, Structure
 
 JsonObject = dict[str, object]
 
@@ -205,8 +205,9 @@ def is_reasoning_open(
 ) -> bool:
     """Whether the prompt ends within the reasoning: some templates write its opening tag, and a
     message that is gone on with may have got no further."""
-    if served.reasoning is None or request.structure:  # a form holds from the first token on
-        return False
+    structure = request.structure
+    if served.reasoning is None or (structure and structure.held is not Held.CALLS_IN_TEXT):
+        return False  # the form holds from the first token on
     if request.continue_final_message:
         parser = served.reasoning.new(is_open=False)
         parser.push(str(request.messages[-1]["content"]))

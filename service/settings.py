@@ -8,10 +8,13 @@ owner and a measurement: there are few on purpose.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import msgspec
 from msgspec import Meta
+
+from engine.text.reasoning_parsers.select import REASONING_PARSER_NAMES
+from engine.text.tool_parsers.select import TOOL_PARSER_NAMES
 
 DEFAULT_MODEL = "kvorum-mini"
 
@@ -21,6 +24,12 @@ Policy = Literal["fifo", "priority", "dynamic"]
 InputValidation = Literal["strict", "lenient"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["text", "json"]
+if TYPE_CHECKING:
+    ToolParserName = str
+    ReasoningParserName = str
+else:  # their names stand in the parsers' tables only
+    ToolParserName = Literal["auto", "none", *TOOL_PARSER_NAMES]
+    ReasoningParserName = Literal["auto", "none", *REASONING_PARSER_NAMES]
 
 
 class SettingsError(Exception):
@@ -64,6 +73,20 @@ class ModelSettings(_Section, frozen=True):
         int,
         Meta(ge=0, le=10_000_000, description="context in tokens; 0 takes the model's own"),
     ] = 0
+    tool_call_parser: Annotated[
+        ToolParserName,
+        Meta(
+            description="the form of the model's tool calls; auto: the one that its chat template "
+            "shows; none: calls stay in the text"
+        ),
+    ] = "auto"
+    reasoning_parser: Annotated[
+        ReasoningParserName,
+        Meta(
+            description="the form of the model's reasoning; auto: the one that its chat template "
+            "shows; none: reasoning stays in the text"
+        ),
+    ] = "auto"
 
 
 class ServerSettings(_Section, frozen=True):

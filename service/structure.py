@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from enum import Enum
+
 import msgspec
 
 from service.errors import BadRequest, shortened
@@ -9,13 +11,27 @@ from service.errors import BadRequest, shortened
 MAX_REASON_CHARS = 200
 
 
+class Held(Enum):
+    """What of an answer has the form."""
+
+    ANSWER = "answer"
+    """All of it; nothing is looked for in it."""
+    CALLS = "calls"
+    """All of it, which is calls of tools."""
+    CALLS_OR_ANSWER = "calls or answer"
+    """All of it, which is calls if it begins with their mark."""
+    CALLS_IN_TEXT = "calls in text"
+    """The calls that come in it; the rest is free, reasoning too."""
+
+
 class Structure(msgspec.Struct, frozen=True):
     """A grammar in the library's form, and the field that asked for it."""
 
     grammar: str
     param: str
-    is_call: bool = False
-    """Whether it is the form of tool calls, which are then looked for in the answer."""
+    held: Held = Held.ANSWER
+    may_look_like_calls: bool = False
+    """Whether an answer of the form could be taken for calls of tools."""
 
 
 def refused(param: str, reason: str) -> BadRequest:

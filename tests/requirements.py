@@ -15,8 +15,6 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-STRUCTURED_OUTPUT: Final = 8
-"""Grammars: JSON by schema, and calls that are forced."""
 MORE_ROUTES: Final = 9
 """Models that come and go, legacy completions, embeddings, the OpenAPI document."""
 RESPONSES: Final = 13
@@ -71,6 +69,7 @@ CHAT_REQUEST: Final = (
             "chat.request.response_format.unknown": "A `response_format` of an unknown type is refused.",
             "chat.request.tools": "`tools` must reach the template, and calls of the model must come out as calls.",
             "chat.request.tools.custom": "A tool of type `custom` is refused.",
+            "chat.request.tools.strict": "The arguments of a `strict` function must be of its schema.",
             "chat.request.functions": "`functions` and `function_call`, the older form of tools, are refused.",
             "chat.request.tool_choice.auto": "`tool_choice` `auto` must leave it to the model whether it calls.",
             "chat.request.tool_choice.none": "`tool_choice` `none` must keep the model from calling.",
@@ -92,13 +91,6 @@ CHAT_REQUEST: Final = (
             "chat.request.null": "An explicit null must equal an absent field, everywhere.",
             "chat.request.bounds": "A number out of its range, or of the wrong type, is refused by its name.",
         },
-    ),
-    *_rows(
-        "OpenAI: CreateChatCompletionRequest",
-        {
-            "chat.request.tools.strict": "The arguments of a `strict` function must be of its schema.",
-        },
-        pending=STRUCTURED_OUTPUT,
     ),
     *_rows(
         "clients of vLLM, SGLang and llama.cpp: fields beyond OpenAI's",

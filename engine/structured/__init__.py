@@ -1,6 +1,9 @@
 """Answers of a given form: what a grammar is, what is wrong with one, and how a step keeps to it.
 
-- ``grammar``        JSON schemas, regular expressions, choices and calls as one kind of text
+- ``grammar``        JSON schemas, regular expressions and choices as one kind of text
+- ``calls``          calls in the form of each family: forced, in free text, or instead of a form
+- ``tagged_arguments``  arguments between tags, as some families write them
+- ``lark``           rules in the library's dialect of Lark
 - ``vocabulary``     a model's tokens as the library for grammars sees them
 - ``vetting``        whether a grammar can be had, found out where it can do no harm
 - ``compiler``       grammars ready for use, made on a thread beside the steps

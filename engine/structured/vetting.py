@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from engine.structured.compiler import STACK_BYTES, one_thread
+from engine.structured.fault_place import with_place
 
 if TYPE_CHECKING:
     from engine.structured.vocabulary import OpenVocabulary, Vocabulary
@@ -55,7 +56,9 @@ def fault_of(grammar: str, vocabulary: Vocabulary) -> str:
         if not allowed.any():
             return "nothing may follow at some point"
         matcher.consume_token(int(draw.choice(np.flatnonzero(allowed))))
-    return str(matcher.get_error()) if matcher.is_error() else ""
+    if not matcher.is_error():
+        return ""
+    return with_place(matcher.get_error(), grammar, lambda text: opened.matcher(text).get_error())
 
 
 @functools.cache

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
+from engine.text.tool_parsers.select import SPECIAL_MARKS
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -17,6 +19,15 @@ if TYPE_CHECKING:
     from llguidance import LLMatcher
 
     from engine.models.card import ModelCard
+
+REASONING_MARKS = frozenset(
+    {
+        *("<think>", "</think>", "[THINK]", "[/THINK]", "<seed:think>", "</seed:think>"),
+        *("<|channel>", "<channel|>"),
+    }
+)
+SAYABLE = SPECIAL_MARKS | REASONING_MARKS
+"""Special tokens that an answer may hold: those that calls are written with, and of reasoning."""
 
 
 class Vocabulary(msgspec.Struct, frozen=True):
@@ -46,9 +57,10 @@ class UnusableVocabulary(Exception):
 class OpenVocabulary:
     """Makes matchers, and says what they allow.
 
-    A control token is never allowed, whatever a grammar says, but for those that end a text. The
-    library takes `<tool_call>` in a user's text for the token of that name: so its tokenizer knows
-    such tokens under other names, and a grammar can mean one by its id only (`<[5]>`).
+    A special token is never allowed, whatever a grammar says, but for those that end a text and the
+    `SAYABLE` ones. The library takes `<tool_call>` in a user's text for the token of that name: so
+    its tokenizer knows control tokens under other names, and a grammar can mean one by its id only
+    (`<[5]>`).
     """
 
     def __init__(self, vocabulary: Vocabulary) -> None:
@@ -60,7 +72,11 @@ class OpenVocabulary:
         self._ends = [token_id for token_id in ends if token_id < size]
         if not self._ends:
             raise UnusableVocabulary("no token of it ends a text")
-        special = [token["id"] for token in added if token["special"] and token["id"] < size]
+        special = [
+            token["id"]
+            for token in added
+            if token["special"] and token["id"] < size and token["content"] not in SAYABLE
+        ]
         self._is_allowed = np.ones(size, bool)
         self._is_allowed[special] = False
         self._is_allowed[self._ends] = True
@@ -119,6 +135,11 @@ class OpenVocabulary:
         return list(takewhile(self._is_allowed.__getitem__, ids))
 
 
+def is_control(content: str, is_special: bool) -> bool:
+    """Whether no text of a grammar means that added token."""
+    return is_special or content.lstrip().startswith("<") or content in SAYABLE
+
+
 def _num_own_tokens(model: dict[str, Any]) -> int:
     """Of the tokens that are not added: ids by name, or names in order with a score each."""
     vocab = model["vocab"]
@@ -130,7 +151,7 @@ def _with_control_tokens_renamed(file: dict[str, Any]) -> dict[str, Any]:
     names = {
         token["content"]: f"<|{token['id']}|>\x00"
         for token in file.get("added_tokens") or []
-        if token["special"] or token["content"].lstrip().startswith("<")
+        if is_control(token["content"], token["special"])
     }
     added = [
         token

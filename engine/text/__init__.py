@@ -10,7 +10,8 @@ Read it in this order:
 - ``stop_matcher``     text -> the text before the first stop string
 - ``reasoning_parsers``  text -> reasoning and content
 - ``tool_parsers``     text -> content and tool calls
-- ``tag_finder``       what both look for tags with
+- ``tag_finder``, ``mark_finder``   what both look for one tag with, and for the next of several
+- ``harmony``          what both know of GPT-OSS's format: marks and headers
 - ``errors``           what can go wrong
 
 All of it is pure and synchronous and imports neither torch nor transformers: the HTTP side uses

@@ -18,7 +18,7 @@ FunctionName = Annotated[str, Meta(pattern=r"^[a-zA-Z0-9_-]{1,64}\Z")]
 class FunctionDefinition(msgspec.Struct, forbid_unknown_fields=True):
     """A function by name. `parameters` is a JSON schema, kept as it was written.
 
-    `strict` is accepted: a call that is forced follows the schema, another is parsed.
+    With `strict` a call follows the schema whenever there is one; without, where it is forced.
     """
 
     name: FunctionName

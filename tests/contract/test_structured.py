@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
+from pathlib import Path
 from typing import Any, Literal
 
 import anyio
@@ -13,6 +14,8 @@ import openai
 import pydantic
 import pytest
 
+from engine.models.registry import resolve
+from engine.text.tokenizer import Tokenizer
 from tests.requirements import requirement
 
 MODEL = "kvorum-mini"
@@ -139,6 +142,87 @@ def test_of_the_allowed_tools_one_is_called(sdk: openai.OpenAI) -> None:
     )
     names = {call.function.name for c in answer.choices for call in c.message.tool_calls or []}
     assert names == {"stop"}
+
+
+@requirement("chat.request.tools.strict")
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_strict_function_gets_arguments_of_its_schema_if_it_is_called(
+    sdk: openai.OpenAI, stream: bool
+) -> None:
+    strict = {"name": "get_weather", "parameters": CITY, "strict": True}
+    fields: Any = {
+        "model": MODEL,
+        "messages": USER,
+        "tools": [{"type": "function", "function": strict}, TOOLS[1]],
+        "temperature": 1.2,
+        "n": 8,
+        "seed": 2,
+        "max_tokens": 300,
+    }
+    if stream:
+        with sdk.chat.completions.stream(**fields) as events:
+            choices: Any = events.get_final_completion().choices
+    else:
+        choices = sdk.chat.completions.create(**fields).choices
+    calls = [call for choice in choices for call in choice.message.tool_calls or []]
+    whole = [
+        c
+        for choice in choices
+        if choice.finish_reason == "tool_calls"
+        for c in choice.message.tool_calls
+    ]
+    assert whole
+    assert {call.function.name for call in calls} <= {"get_weather", "stop"}
+    for call in whole:
+        arguments = json.loads(call.function.arguments)
+        if call.function.name == "get_weather":
+            assert set(arguments) == {"city", "days"}
+            assert arguments["days"] in (1, 2, 3)
+
+
+def test_a_function_that_need_not_be_called_leaves_text_free(client: openai.OpenAI) -> None:
+    strict = {"name": "get_weather", "parameters": CITY, "strict": True}
+    messages: list[Any] = [{"role": "user", "content": "Good morning!"}]
+    fields: Any = {"model": MODEL, "messages": messages, "temperature": 0, "max_tokens": 60}
+    free = client.chat.completions.create(**fields, tools=TOOLS)
+    held = client.chat.completions.create(
+        **fields, tools=[{"type": "function", "function": strict}, TOOLS[1]]
+    )
+    for answer in (free, held):
+        assert answer.choices[0].finish_reason == "stop"
+        assert answer.choices[0].message.content
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        {"response_format": named({"type": "object", "properties": {"a": {"enum": [1, 2]}}, "required": ["a"], "additionalProperties": False})},
+        {"guided_regex": r"\{\"a\": [12]\}"},
+        {"structured_outputs": {"choice": ['{"a": 1}', '{"a": 2}']}},
+    ],
+)  # fmt: skip
+def test_an_answer_is_a_call_or_of_the_form(client: openai.OpenAI, extra: Any) -> None:
+    mark = Tokenizer.from_folder(Path(resolve().path)).token_to_id("<tool_call>")
+    kinds = set()
+    for bias in (0, -100):
+        answer = client.chat.completions.create(
+            model=MODEL,
+            messages=USER,
+            tools=TOOLS,
+            seed=3,
+            max_tokens=300,
+            logit_bias={str(mark): bias},
+            extra_body=extra,
+        )
+        (choice,) = answer.choices
+        if choice.finish_reason == "tool_calls":
+            assert not choice.message.content
+            for call in choice.message.tool_calls or []:
+                assert isinstance(json.loads(call.function.arguments), dict)
+        elif choice.finish_reason == "stop":
+            assert json.loads(choice.message.content or "") in ({"a": 1}, {"a": 2})
+        kinds.add(choice.finish_reason)
+    assert kinds == {"tool_calls", "stop"}
 
 
 @requirement("chat.request.response_format.schema_refused")

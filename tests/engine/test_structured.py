@@ -16,10 +16,11 @@ from engine.models.registry import resolve
 from engine.protocol import SamplingParams
 from engine.sampling.sampler import Sampler
 from engine.step import RowStart
-from engine.structured import grammar
+from engine.structured import calls, grammar
 from engine.structured.vetting import fault_of
 from engine.structured.vocabulary import UnusableVocabulary, vocabulary_of
 from engine.text.tokenizer import Tokenizer
+from engine.text.tool_parsers.select import tool_parser_named
 
 CARD = resolve()
 VOCABULARY = vocabulary_of(CARD, CARD.vocab_size)
@@ -110,30 +111,6 @@ def test_other_forms_are_kept_to(seed: int) -> None:
     assert re.fullmatch(r"a(,\d\d){3}", lark)
     gbnf = drawn(grammar.of_source('root ::= "x" ("y" | "z")'), seed=seed)
     assert gbnf in ("xy", "xz")
-
-
-@pytest.mark.parametrize("is_one_call", [False, True])
-@pytest.mark.parametrize("gap", ["", "\n"])
-def test_forced_calls_are_calls_of_the_tools(is_one_call: bool, gap: str) -> None:
-    schemas = {"f": SCHEMAS[3], "get-it": {"properties": {"a": SHORT}, "required": ["a"]}}
-    opening, closing = (TOKENIZER.token_to_id(tag) for tag in ("<tool_call>", "</tool_call>"))
-    assert opening is not None
-    assert closing is not None
-    declared = {name: grammar.arguments_of(schema) for name, schema in schemas.items()}
-    text = grammar.of_calls(declared, is_one_call=is_one_call, tag_ids=(opening, closing), gap=gap)
-    assert fault_of(text, VOCABULARY) == ""
-    seen = set()
-    for seed in range(8):
-        answer = drawn(text, seed=seed)
-        if answer is None:
-            continue
-        calls = re.findall(rf"<tool_call>{gap}(.*?){gap}</tool_call>", answer, re.DOTALL)
-        assert len(calls) >= 1
-        assert not is_one_call or len(calls) == 1
-        for call in map(json.loads, calls):
-            jsonschema.validate(call["arguments"], {"type": "object", **schemas[call["name"]]})
-            seen.add(call["name"])
-    assert seen == set(schemas)
 
 
 def test_a_sequence_that_is_computed_again_goes_on_where_it_was() -> None:
@@ -275,7 +252,8 @@ def test_references_of_a_functions_parameters_are_to_their_own_root() -> None:
         "additionalProperties": False,
     }
     declared = {"f": grammar.arguments_of(schema)}
-    text = grammar.of_calls(declared, is_one_call=True, tag_ids=None, gap="")
+    form = calls.CallForm(tool_parser_named("hermes").shape(""))
+    text = calls.of_calls(form, declared, is_one_call=True)
     assert fault_of(text, VOCABULARY) == ""
     for seed in range(6):
         answer = drawn(text, seed=seed)

@@ -9,7 +9,9 @@ import re
 import pytest
 from starlette.routing import Route
 
+from tests.fakes import FakeEngine
 from tests.requirements import requirement
+from tests.service.chat_client import ids_of
 from tests.service.running import CHAT, call, chat_body, error_of, routes_of, running
 
 KEY = "sk-canary-0123456789"
@@ -28,6 +30,49 @@ async def test_a_chat_goes_through_every_layer() -> None:
         assert response.status_code == 200, response.text
         assert response.json()["object"] == "chat.completion"
         assert len(run.engine.submits) == 1
+
+
+TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
+OBJECT = '{"name": "f", "arguments": {}}'
+HERMES = f"<tool_call>{OBJECT}</tool_call>"
+
+
+@pytest.mark.parametrize(
+    ("flags", "text", "content", "num_calls"),
+    [
+        ([], HERMES, None, 1),
+        (["--tool-call-parser", "hermes"], HERMES, None, 1),
+        (["--tool-call-parser", "none"], HERMES, HERMES, 0),
+        (["--tool-call-parser", "mistral"], f"[TOOL_CALLS][{OBJECT}]", None, 1),
+        (["--tool-call-parser", "json"], OBJECT, None, 1),
+    ],
+)
+async def test_the_operator_can_name_the_form_of_calls(
+    flags: list[str], text: str, content: str | None, num_calls: int
+) -> None:
+    async with running(*flags, engine=FakeEngine(ids_of(text))) as run:
+        response = await run.client.post(CHAT, json=chat_body(tools=[TOOL], max_tokens=200))
+    message = response.json()["choices"][0]["message"]
+    assert message["content"] == content
+    assert len(message.get("tool_calls", [])) == num_calls
+
+
+@pytest.mark.parametrize(
+    ("flags", "reasoning", "content"),
+    [
+        ([], None, "<think>Hm.</think>Five."),  # the embedded model does not think
+        (["--reasoning-parser", "qwen3"], "Hm.", "Five."),
+        (["--reasoning-parser", "mistral"], None, "<think>Hm.</think>Five."),
+    ],
+)
+async def test_the_operator_can_name_the_form_of_reasoning(
+    flags: list[str], reasoning: str | None, content: str
+) -> None:
+    engine = FakeEngine(ids_of("<think>Hm.</think>Five."))
+    async with running(*flags, engine=engine) as run:
+        response = await run.client.post(CHAT, json=chat_body(max_tokens=200))
+    message = response.json()["choices"][0]["message"]
+    assert (message.get("reasoning"), message["content"]) == (reasoning, content)
 
 
 @requirement("errors.404.path")

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import itertools
 import json
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.protocol import TokenLogprobs
-from engine.text.reasoning_parsers.select import reasoning_parser_for
+from engine.text.reasoning_parsers.select import reasoning_parser_for, reasoning_parser_named
+from engine.text.tool_parsers.select import tool_parser_named
 from service.choice_text import ChoiceText
 from service.deltas import (
     ChoiceDelta,
@@ -25,6 +27,7 @@ from tests.service.chat_client import ids_of, served_model
 
 if TYPE_CHECKING:
     from engine.text.reasoning_parsers.base import ReasoningParser
+    from engine.text.tokenizer import Tokenizer
 
 CALL = '<tool_call>{"name": "f", "arguments": {"a": [1, "é"]}}</tool_call>'
 
@@ -55,6 +58,29 @@ def thinker(*, is_open: bool = False) -> ReasoningParser:
     format_ = reasoning_parser_for("{{ '<think>' }}{{ '</think>' }}")
     assert format_ is not None
     return format_.new(is_open)
+
+
+def harmony_text(
+    stop: tuple[str, ...] = (),
+    *,
+    has_tools: bool = True,
+    has_scores: bool = False,
+    is_one_call: bool = False,
+    tokenizer: Tokenizer | None = None,
+) -> ChoiceText:
+    """Of a model that writes the harmony format, whose marks are plain text here."""
+    tokenizer = tokenizer or served_model().tokenizer
+    numbers = itertools.count()
+    return ChoiceText(
+        0,
+        tokenizer,
+        lambda: f"call_{next(numbers)}",
+        stop=stop,
+        reasoning_parser=reasoning_parser_named("openai_gptoss").new(False, keeps_calls=has_tools),
+        tool_parser=tool_parser_named("openai")() if has_tools else None,
+        is_one_call=is_one_call,
+        scores=HeldScores(tokenizer) if has_scores else None,
+    )
 
 
 def run(text: ChoiceText, pieces: list[list[int]]) -> list[ChoiceDelta]:
@@ -139,6 +165,51 @@ def test_any_split_of_the_tokens_gives_the_same_answer(
             has_tools=has_tools,
             has_scores=has_scores,
             reasoning_parser=thinker(is_open=is_open) if thinks else None,
+        )
+        for _ in range(2)
+    )
+    of_whole, of_parts = run(whole, [ids]), run(parts, split(ids, cuts))
+    assert joined(of_whole) == joined(of_parts)
+    assert reasoning_of(of_whole) == reasoning_of(of_parts)
+    assert tokens_of(of_whole) == tokens_of(of_parts)
+    assert whole.num_tokens == parts.num_tokens
+    assert whole.num_reasoning_tokens == parts.num_reasoning_tokens
+    assert whole.is_stopped == parts.is_stopped
+
+
+HARMONY_CALL = "<|channel|>commentary to=functions.f <|constrain|>json<|message|>{}<|call|>"
+HARMONY_THOUGHT = "<|channel|>analysis<|message|>Hm.<|end|>"
+messages = st.lists(
+    st.sampled_from(
+        [
+            HARMONY_CALL,
+            HARMONY_THOUGHT,
+            "<|channel|>commentary<|message|>I look.<|end|>",
+            "<|channel|>final<|message|>wörld<|return|>",
+            "<|start|>assistant",
+            "<|channel|>",
+            "<|",
+            "stop",
+            "🌍",
+            " ",
+        ]
+    ),
+    max_size=8,
+).map(lambda parts: ids_of("".join(parts)))
+
+
+@given(messages, stops, st.lists(st.integers(0, 200)), *[st.booleans()] * 3)
+def test_any_split_of_an_answer_in_messages_gives_the_same(
+    ids: list[int],
+    stop: list[str],
+    cuts: list[int],
+    has_tools: bool,
+    has_scores: bool,
+    is_one_call: bool,
+) -> None:
+    whole, parts = (
+        harmony_text(
+            tuple(stop), has_tools=has_tools, has_scores=has_scores, is_one_call=is_one_call
         )
         for _ in range(2)
     )
@@ -255,6 +326,37 @@ def test_calls_are_looked_for_after_the_reasoning_only() -> None:
     deltas = run(text, [ids_of(f"<think>{CALL}</think>{CALL}")])
     assert reasoning_of(deltas) == CALL
     assert [name for name, _ in joined(deltas)] == ["content", "f"]
+
+
+def test_reasoning_may_go_on_after_content() -> None:
+    look, final = "<|channel|>commentary<|message|>I look.<|end|>", "<|channel|>final<|message|>5"
+    text = harmony_text()
+    ids = ids_of("<|start|>assistant".join([look, HARMONY_THOUGHT, HARMONY_CALL, final]))
+    deltas = run(text, [ids])
+    kinds = [kind for kind, _ in itertools.groupby(type(each.delta) for each in deltas)]
+    assert kinds == [ContentDelta, ReasoningDelta, ToolCallStart, ToolCallArguments, ContentDelta]
+    assert reasoning_of(deltas) == "Hm."
+    assert joined(deltas) == [("content", "I look.\n5"), ("f", "{}")]
+
+
+class _AtOnce:
+    """A tokenizer of a kind that is unknown: all text comes at the end."""
+
+    def __init__(self, text: str) -> None:
+        self.decoder = SimpleNamespace(is_incremental=False, start=lambda: [])
+        self._text = text
+
+    def decode(self, ids: list[int], skip_special_tokens: bool) -> str:
+        return self._text
+
+
+def test_nothing_comes_after_the_one_call_even_if_all_text_comes_at_the_end() -> None:
+    said = "<|start|>assistant".join([HARMONY_CALL, HARMONY_CALL, HARMONY_THOUGHT, "Five.<"])
+    text = harmony_text(is_one_call=True, tokenizer=cast("Tokenizer", _AtOnce(said)))
+    deltas = run(text, [[1]])
+    assert joined(deltas) == [("content", ""), ("f", "{}")]
+    assert reasoning_of(deltas) == ""
+    assert text.is_stopped
 
 
 def test_special_tokens_are_text_if_they_are_asked_for() -> None:

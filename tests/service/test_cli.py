@@ -99,6 +99,16 @@ def test_a_taken_port_is_4_and_says_which(capsys: pytest.CaptureFixture[str]) ->
     assert len(error.splitlines()) == 2
 
 
+def test_a_parser_that_is_not_there_is_2_and_told_with_those_that_are(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert cli.main(["serve", "/no/such/folder", "--reasoning-parser", "deepthink"]) == 2
+    error = capsys.readouterr().err
+    assert "--reasoning-parser" in error
+    assert "auto, none, deepseek_r1" in error
+    assert len(error.splitlines()) == 1
+
+
 def test_wrong_settings_are_told_before_anything_heavy_is_imported() -> None:
     program = (
         "import sys; from service.cli import main; code = main(['serve', '--port', 'x']); "

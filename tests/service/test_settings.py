@@ -49,6 +49,17 @@ def test_a_json_file_is_read_and_can_be_named_by_a_variable(tmp_path: Path) -> N
     assert load([], {"KVORUM_CONFIG": str(file)}).settings.model.dtype == "float16"
 
 
+@pytest.mark.parametrize("name", ["auto", "none", "mistral"])
+def test_parsers_are_chosen_by_name_wherever_settings_are(tmp_path: Path, name: str) -> None:
+    file = tmp_path / "kvorum.toml"
+    file.write_text(f'[model]\nreasoning_parser = "{name}"\n')
+    environ = {"KVORUM_TOOL_CALL_PARSER": name, "KVORUM_CONFIG": str(file)}
+    model = load([], environ).settings.model
+    assert (model.tool_call_parser, model.reasoning_parser) == (name, name)
+    flags = ["--tool-call-parser", name, "--reasoning-parser", name]
+    assert load(flags, {}).settings.model == model
+
+
 def test_the_model_is_the_positional_argument() -> None:
     loaded = load(["some/model", "--port", "1"], {"KVORUM_MODEL": "other"})
     assert loaded.settings.model.model == "some/model"
@@ -64,6 +75,11 @@ def test_the_model_is_the_positional_argument() -> None:
         ([], {"KVORUM_ZZZZ": "1"}, "unknown environment variable KVORUM_ZZZZ"),
         (["--dtype", "floot32"], {}, "--dtype (model.dtype): must be one of auto, float32"),
         (["--dtype", "floot32"], {}, "did you mean float32?"),
+        (["--tool-call-parser", "hermez"], {}, "--tool-call-parser (model.tool_call_parser): must"),
+        (["--tool-call-parser", "hermez"], {}, "must be one of auto, none, deepseek_v3, "),
+        (["--tool-call-parser", "hermez"], {}, "did you mean hermes?"),
+        ([], {"KVORUM_REASONING_PARSER": "kwen3"}, "KVORUM_REASONING_PARSER (model.reasoning_par"),
+        ([], {"KVORUM_REASONING_PARSER": "kwen3"}, "openai_gptoss, qwen3, seed_oss, think; did"),
         (["--port", "70000"], {}, "--port (server.port): Expected `int` <= 65535"),
         (["--port", "-1"], {}, "--port (server.port): Expected `int` >= 0"),
         ([], {"KVORUM_PORT": "http"}, "KVORUM_PORT (server.port): Expected `int`"),

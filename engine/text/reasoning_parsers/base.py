@@ -17,7 +17,7 @@ class ReasoningDelta(msgspec.Struct, frozen=True, tag=True):
 
 
 class ReasoningParser(Protocol):
-    """The parser of one message. All reasoning comes before all content."""
+    """The parser of one message. Reasoning may go on after content, in formats that allow it."""
 
     @property
     def is_reasoning(self) -> bool:
@@ -36,6 +36,16 @@ class ReasoningParser(Protocol):
 class ReasoningFormat(Protocol):
     """How some models mark their reasoning."""
 
+    @property
+    def name(self) -> str:
+        """The one vLLM knows it by, where it has one."""
+        ...
+
+    @property
+    def keeps_special_tokens(self) -> bool:
+        """Whether its marks are special tokens, which text decoding must not leave out then."""
+        ...
+
     def is_used_by(self, template_source: str) -> bool:
         """Whether a chat template shows that its model was trained on this."""
         ...
@@ -44,6 +54,7 @@ class ReasoningFormat(Protocol):
         """Whether a rendered prompt (its end is enough) has begun the reasoning already."""
         ...
 
-    def new(self, is_open: bool) -> ReasoningParser:
-        """A parser for one message. `is_open`: its prompt has begun the reasoning."""
+    def new(self, is_open: bool, *, keeps_calls: bool = False) -> ReasoningParser:
+        """A parser for one message. `is_open`: its prompt has begun the reasoning. `keeps_calls`:
+        a tool parser looks for calls in the content, so that their marks must stay in it."""
         ...

@@ -26,8 +26,10 @@ _NEWLINES = re.compile(r"\n*")
 class ThinkFormat(msgspec.Struct, frozen=True):
     """The two tags of a family of models."""
 
+    name: str = "think"
     opening: str = _OPENING
     closing: str = _CLOSING
+    keeps_special_tokens: bool = False
 
     def is_used_by(self, template_source: str) -> bool:
         """Either tag is enough: many templates only take the reasoning out of old messages."""
@@ -37,7 +39,8 @@ class ThinkFormat(msgspec.Struct, frozen=True):
         """Whether the prompt ends with the opening tag, white space behind it aside."""
         return prompt_text.rstrip().endswith(self.opening)
 
-    def new(self, is_open: bool) -> ThinkParser:
+    def new(self, is_open: bool, *, keeps_calls: bool = False) -> ThinkParser:
+        """Calls are in the content, which stays as it is."""
         return ThinkParser(self.opening, self.closing, is_open=is_open)
 
 

@@ -4,6 +4,7 @@ The seams:
 
 - ``base``            ToolParser, and the deltas it gives
 - ``tool_format``     ToolFormat: a format's name, its parser, and how a chat template shows it
+- ``call_shape``      CallShape: how calls are written, as plain data
 - ``select``          the table of formats: which one fits a model, and which has a name
 
 What formats share:
@@ -16,6 +17,8 @@ What formats share:
 - ``headed``          a head with the name, then `{...}`
 - ``tagged``          tags around each argument, values as bare text
 - ``argument_types``  such values as JSON, by the schemas of the tools
+- ``leading_calls``   calls only where a message begins with one
+- ``call_shapes``     the shapes of all formats
 
 The formats:
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 
-import msgspec
-
 Tools = Sequence[Mapping[str, object]]
 Types = frozenset[str]
 
 TEXT: Types = frozenset(["string"])
+NO_TEXT: Types = frozenset(["null", "boolean", "integer", "number", "array", "object"])
 _UNKNOWN: Types = frozenset()
+_MAX_DEPTH = 16
+_MAX_CHOICES = 64
 # Templates write Python's values as Python prints them, and models learn it.
 _PYTHON = {"True": "true", "False": "false", "None": "null"}
 
@@ -29,28 +30,38 @@ class ArgumentTypes:
             if isinstance(declared, Mapping) and declared.get("name") == function:
                 parameters = declared.get("parameters")
                 known = parameters.get("properties") if isinstance(parameters, Mapping) else None
-                return _types(known.get(argument)) if isinstance(known, Mapping) else _UNKNOWN
+                schema = known.get(argument) if isinstance(known, Mapping) else None
+                return types_of(schema, parameters)
         return _UNKNOWN
 
 
-def _types(schema: object) -> Types:
-    if not isinstance(schema, Mapping):
+def types_of(schema: object, root: object, depth: int = 0) -> Types:
+    """The types of the values that a schema allows, as far as it names them; `root` is what its
+    references are to. The empty set: unknown."""
+    if not isinstance(schema, Mapping) or depth > _MAX_DEPTH:
         return _UNKNOWN
-    named = schema.get("type")
-    if isinstance(named, str):
-        return frozenset([named])
-    if isinstance(named, list):
-        return frozenset(name for name in named if isinstance(name, str))
-    choices = schema.get("anyOf") or schema.get("oneOf")
-    if isinstance(choices, list):
-        each = [
-            choice.get("type") if isinstance(choice, Mapping) else None for choice in choices[:64]
-        ]
-        names = [name for name in each if isinstance(name, str)]
-        return frozenset(names) if len(names) == len(each) else _UNKNOWN
-    values = schema.get("enum")
-    is_text = isinstance(values, list) and all(isinstance(value, str) for value in values)
-    return TEXT if values and is_text else _UNKNOWN
+    if (named := schema.get("type")) is not None:
+        names = named if isinstance(named, list) else [named]
+        return frozenset(name for name in names if isinstance(name, str))
+    if isinstance(reference := schema.get("$ref"), str):
+        return types_of(referred(reference, root), root, depth + 1)
+    if isinstance(choices := schema.get("anyOf") or schema.get("oneOf"), list):
+        each = [types_of(choice, root, depth + 1) for choice in choices[:_MAX_CHOICES]]
+        return frozenset().union(*each) if all(each) else _UNKNOWN
+    values = [schema["const"]] if "const" in schema else schema.get("enum")
+    if isinstance(values, list):
+        return frozenset().union(*map(kinds_of, values))
+    return _UNKNOWN
+
+
+def referred(reference: str, root: object) -> object:
+    """The schema among the definitions of `root` that a reference names; None if it names none."""
+    parts = reference.split("/")
+    if len(parts) != 3 or parts[0] != "#" or parts[1] not in ("$defs", "definitions"):
+        return None
+    table = root.get(parts[1]) if isinstance(root, Mapping) else None
+    name = parts[2].replace("~1", "/").replace("~0", "~")
+    return table.get(name) if isinstance(table, Mapping) else None
 
 
 def json_of(text: str, types: Types) -> str:
@@ -66,17 +77,28 @@ def json_of(text: str, types: Types) -> str:
     if types and "string" not in types:
         bare = _PYTHON.get(bare, bare)
     try:
-        value = msgspec.json.decode(bare.encode())
+        # Numbers of any size are JSON: nobody asks what they are.
+        value = json.loads(
+            bare, parse_int=lambda _: 0, parse_float=lambda _: 0.0, parse_constant=_refuse
+        )
     except (ValueError, RecursionError):
         return quoted(text)
     if isinstance(value, str):
         # Quotes around a string are its own, but where no string is asked for.
         return bare if types and "string" not in types else quoted(text)
-    return bare if "string" not in types or types & _kinds(value) else quoted(text)
+    return bare if "string" not in types or types & kinds_of(value) else quoted(text)
 
 
-def _kinds(value: object) -> Types:
+def _refuse(name: str) -> None:
+    """Python's reader takes NaN and Infinity, which JSON has not."""
+    raise ValueError(name)
+
+
+def kinds_of(value: object) -> Types:
+    """The types that a value has."""
     match value:
+        case str():
+            return TEXT
         case None:
             return frozenset(["null"])
         case bool():

@@ -37,6 +37,11 @@ class JsonScanner:
         self.is_done = False
         self.is_failed = False
 
+    @property
+    def is_in_string(self) -> bool:
+        """Whether what was scanned ends within a string."""
+        return self._in_string and not self.is_failed
+
     def scan(self, text: str, start: int = 0) -> int:
         """Scan `text` from `start`; the place behind the value, at the fault, or the end."""
         place = start

@@ -9,6 +9,7 @@ import msgspec
 
 from engine.text.tag_finder import TagFinder
 from engine.text.tool_parsers.argument_types import (
+    NO_TEXT,
     TEXT,
     ArgumentTypes,
     Tools,
@@ -16,6 +17,7 @@ from engine.text.tool_parsers.argument_types import (
     json_of,
     quoted,
 )
+from engine.text.tool_parsers.json_scanner import JsonScanner
 from engine.text.tool_parsers.marked_calls import MarkedCallParser
 
 if TYPE_CHECKING:
@@ -44,8 +46,9 @@ class TaggedForm(msgspec.Struct, frozen=True):
 class TaggedToolParser(MarkedCallParser):
     """Makes JSON of the arguments; `tools` tell their types (see `argument_types.json_of`).
 
-    A value that can only be a string is streamed, others come whole. A call that is cut inside a
-    value keeps it as the beginning of a string. All else is as `CallParser` says.
+    A value that can only be a string is streamed, others come whole. One that can be no string is
+    JSON, and the closing tag does not end it within a string of its own. A call that is cut inside
+    a value keeps it as the beginning of a string. All else is as `CallParser` says.
     """
 
     def __init__(self, form: TaggedForm, tools: Tools = ()) -> None:
@@ -57,6 +60,7 @@ class TaggedToolParser(MarkedCallParser):
         self._num_arguments = 0
         self._types: Types = TEXT
         self._value_end = TagFinder(form.value_end)
+        self._scanner = JsonScanner()
         self._is_at_newline = False  # at the beginning of a value, one is dropped
         self._newline = ""  # one that is dropped if the value ends behind it
 
@@ -126,6 +130,7 @@ class TaggedToolParser(MarkedCallParser):
         self._num_arguments += 1
         self._is_at_newline = self._form.has_newlines
         self._newline = ""
+        self._scanner = JsonScanner()
         self._read = self._read_value
 
     def _read_value(self, text: str, place: int) -> int:
@@ -133,6 +138,9 @@ class TaggedToolParser(MarkedCallParser):
         self._take_value(before)
         if end is None:
             return len(text)
+        if self._scanner.is_in_string:
+            self._take_value(self._form.value_end)
+            return end
         if self._types == TEXT:
             self._answer.give_arguments('"')
         else:
@@ -145,6 +153,8 @@ class TaggedToolParser(MarkedCallParser):
     def _take_value(self, text: str) -> None:
         if self._types != TEXT:
             self._held.append(text)
+            if self._types and self._types <= NO_TEXT:
+                self._scanner.scan(text)
             return
         if text and self._is_at_newline:
             text = text.removeprefix("\n")

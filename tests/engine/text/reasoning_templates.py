@@ -1,4 +1,4 @@
-"""How three families write and strip reasoning: their templates, shortened but true to them."""
+"""How families write and strip reasoning: their templates, shortened but true to them."""
 
 QWEN3 = """\
 {%- for message in messages %}
@@ -69,4 +69,24 @@ SMOLLM3 = """\
     {%- endif -%}
 {%- endif -%}"""
 
-ALL = {"qwen3": QWEN3, "deepseek_r1": DEEPSEEK_R1, "smollm3": SMOLLM3}
+GPT_OSS = """\
+{%- for message in messages -%}
+    {%- if message.role != 'assistant' -%}
+        {{- "<|start|>" + message.role + "<|message|>" + message.content + "<|end|>" }}
+    {%- elif loop.last and not add_generation_prompt -%}
+        {%- if "thinking" in message -%}
+            {{- "<|start|>assistant<|channel|>analysis<|message|>" + message.thinking + "<|end|>" }}
+        {%- endif -%}
+        {{- "<|start|>assistant<|channel|>final<|message|>" + message.content + "<|return|>" }}
+    {%- elif "tool_calls" in message -%}
+        {%- set tool_call = message.tool_calls[0].function -%}
+        {{- "<|start|>assistant to=functions." + tool_call.name + "<|channel|>commentary json<|message|>" + tool_call.arguments|tojson + "<|call|>" }}
+    {%- else -%}
+        {{- "<|start|>assistant<|channel|>final<|message|>" + message.content + "<|end|>" }}
+    {%- endif -%}
+{%- endfor -%}
+{%- if add_generation_prompt -%}
+<|start|>assistant
+{%- endif -%}"""
+
+ALL = {"qwen3": QWEN3, "deepseek_r1": DEEPSEEK_R1, "smollm3": SMOLLM3, "gpt_oss": GPT_OSS}

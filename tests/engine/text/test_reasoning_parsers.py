@@ -7,7 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.text.reasoning_parsers.base import ReasoningDelta
-from engine.text.reasoning_parsers.select import reasoning_parser_for
+from engine.text.reasoning_parsers.select import (
+    REASONING_PARSER_NAMES,
+    reasoning_parser_for,
+    reasoning_parser_named,
+)
 from engine.text.reasoning_parsers.think import ThinkParser
 from engine.text.templates.chat_template import ChatTemplate
 from engine.text.tool_parsers.base import ContentDelta
@@ -130,9 +134,22 @@ def test_it_knows_whether_it_is_inside_the_reasoning() -> None:
     assert not parser.is_reasoning
 
 
-def test_other_tags_are_as_good() -> None:
-    parser = ThinkParser("[THINK]", "[/THINK]", is_open=False)
-    assert parser.push("[THINK]a[/THINK]b") == [ReasoningDelta("a"), ContentDelta("b")]
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("qwen3", "<think>\na\n</think>\n\nb"),
+        ("mistral", "[THINK]a[/THINK]b"),
+        ("seed_oss", "<seed:think>a</seed:think>b"),
+        ("gemma4", "<|channel>thought\na\n<channel|>b"),
+        ("granite", "Here is my thought process:\n\na\n\nHere is my response:\n\nb"),
+    ],
+)
+def test_other_tags_are_as_good(name: str, text: str) -> None:
+    parser = reasoning_parser_named(name).new(is_open=False)
+    assert parser.push(text) == [ReasoningDelta("a"), ContentDelta("b")]
+
+
+def test_a_tag_is_not_empty() -> None:
     with pytest.raises(ValueError, match="empty"):
         ThinkParser("", "x", is_open=True)
 
@@ -156,11 +173,11 @@ def test_single_characters_of_near_matches_cost_linear_time(near: str) -> None:
 
 def _seconds(pieces: list[str] | str, is_open: bool) -> float:
     parser = ThinkParser(is_open=is_open)
-    begin = time.perf_counter()
+    begin = time.thread_time()
     for piece in pieces:
         parser.push(piece)
     parser.finish()
-    return time.perf_counter() - begin
+    return time.thread_time() - begin
 
 
 CHAT = [{"role": "user", "content": "2+2?"}]
@@ -194,12 +211,39 @@ def test_the_prompt_says_whether_the_reasoning_has_begun(
         ("{{ messages[0].content.split('</think>')[-1] }}", True),
         ("{{ 'assistant: <think>' }}", True),
         ("{{ messages }} /think thinking", False),
+        ("{{ '<|start|>assistant<|message|>' }}", False),
     ],
 )
 def test_a_template_that_knows_the_tags_belongs_to_a_model_that_thinks(
     source: str, is_known: bool
 ) -> None:
     assert (reasoning_parser_for(source) is not None) is is_known
+
+
+@pytest.mark.parametrize(
+    ("source", "name"),
+    [
+        (ALL["qwen3"], "think"),
+        (ALL["gpt_oss"], "openai_gptoss"),
+        ("thinking process must follow the template below:[THINK]Your thoughts[/THINK]", "mistral"),
+        ("{%- set think_begin_token = '<seed:think>' -%}", "seed_oss"),
+        ("{{- '<|turn>model\n<|channel>thought\n<channel|>' -}}", "gemma4"),
+        ("Write your thoughts after 'Here is my thought process:' and", "granite"),
+    ],
+)
+def test_a_template_shows_its_format(source: str, name: str) -> None:
+    form = reasoning_parser_for(source)
+    assert form is not None
+    assert form.name == name
+
+
+def test_formats_have_the_names_that_vllm_gives_them() -> None:
+    forms = {name: reasoning_parser_named(name).name for name in REASONING_PARSER_NAMES}
+    assert {forms[name] for name in ("deepseek_r1", "qwen3", "glm45")} == {"think"}
+    for name in ("mistral", "openai_gptoss", "seed_oss", "granite", "gemma4"):
+        assert forms[name] == name
+    with pytest.raises(ValueError, match=r"deepseek_r1, .*think"):
+        reasoning_parser_named("none")
 
 
 def test_white_space_behind_the_tag_does_not_close_it() -> None:
