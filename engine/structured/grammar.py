@@ -10,7 +10,7 @@ import llguidance
 
 from engine.structured.lark import JSON_OPTIONS, OPTIONS, literal
 from engine.structured.subschemas import KEYS_BY_NAME, KEYS_OF_DATA
-from engine.structured.unsupported import fault_in_schema, with_bounds_that_hold
+from engine.structured.unsupported import fault_in_schema, mended
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -94,4 +94,4 @@ def _without_options(schema: object) -> Any:
             plain[key] = {name: _without_options(each) for name, each in item.items()}
         elif key != OPTIONS:
             plain[key] = _without_options(item)
-    return with_bounds_that_hold(plain)
+    return mended(plain)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeGuard
 
+from engine.structured.control_characters import are_in_pattern, are_in_value
 from engine.structured.subschemas import walk
 
 if TYPE_CHECKING:
@@ -14,6 +15,14 @@ _BOUNDS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
 _MAX_DIGITS = 15
 _MAX_WHOLE = 2**53
 _NEXT_TO_ZERO = 1e-9
+_FORMATS_OF_NO_TEXT = frozenset(
+    {
+        *("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
+        *("float", "double", "decimal", "password", "binary", "byte"),
+        *("path", "file-path", "directory-path"),
+    }
+)
+"""Of OpenAPI and pydantic: notes for people and programs, which validators do not look at."""
 
 
 def fault_in_schema(schema: Mapping[str, object]) -> str:
@@ -26,19 +35,48 @@ def fault_in_schema(schema: Mapping[str, object]) -> str:
     return ""
 
 
-def with_bounds_that_hold(schema: dict[str, object]) -> dict[str, object]:
+def mended(schema: dict[str, object]) -> dict[str, object]:
+    """One schema, without those inside, as the library keeps it: what allows everything is left
+    out, and bounds are such as hold."""
+    changed = {key: value for key, value in schema.items() if not _is_idle(key, value)}
+    _narrow_bounds(changed)
+    _leave_zero(changed)
+    return changed
+
+
+def _is_idle(key: str, value: object) -> bool:
+    """Whether no value would be refused without it."""
+    match key:
+        case "uniqueItems":
+            return value is False
+        case "propertyNames":
+            return value in ({}, True, {"type": "string"})
+        case "format":
+            return value in _FORMATS_OF_NO_TEXT
+    return False
+
+
+def _narrow_bounds(schema: dict[str, object]) -> None:
+    """Bounds beyond what the library can count to become the widest that it can."""
+    for key, sign in (("minimum", -1), ("maximum", 1)):
+        for bound in (key, f"exclusive{key.capitalize()}"):
+            value = schema.get(bound)
+            if _is_number(value) and value * sign >= _MAX_WHOLE:
+                del schema[bound]
+                schema.setdefault(key, sign * (_MAX_WHOLE - 1))
+
+
+def _leave_zero(changed: dict[str, object]) -> None:
     """The library writes 0 where 0 is excluded and the other bound is near. It does not where the
     bound is no more than near to 0."""
-    changed = dict(schema)
     for bound, exclusive, near in (
         ("minimum", "exclusiveMinimum", _NEXT_TO_ZERO),
         ("maximum", "exclusiveMaximum", -_NEXT_TO_ZERO),
     ):
-        is_flag = schema.get(exclusive) is True  # draft 4
+        is_flag = changed.get(exclusive) is True  # draft 4
         key = bound if is_flag else exclusive
-        if _is_number(schema.get(key)) and schema[key] == 0:
+        if _is_number(changed.get(key)) and changed[key] == 0:
             changed[key] = near
-    return changed
 
 
 def _faults(schema: Mapping[str, object]) -> Iterator[str]:
@@ -47,6 +85,13 @@ def _faults(schema: Mapping[str, object]) -> Iterator[str]:
         for number in _numbers(schema.get(key)):
             if not _is_exact(number) or (bound and abs(number) >= _MAX_WHOLE):
                 yield f"/{key}: numbers of so many digits are not supported"
+        if not bound and are_in_value(schema.get(key)):
+            yield f"/{key}: control characters are not supported"
+    for key in ("pattern", "patternProperties"):
+        patterns = schema.get(key)
+        for pattern in [patterns] if isinstance(patterns, str) else _names(patterns):
+            if are_in_pattern(pattern):
+                yield f"/{key}: control characters are not supported"
     # The library counts a name twice that is written twice.
     required = schema.get("required")
     num_required = len(set(map(str, required))) if isinstance(required, list) else 0
@@ -64,6 +109,10 @@ def _numbers(value: object) -> Iterator[int | float]:
             yield from _numbers(item)
     elif _is_number(value):
         yield value
+
+
+def _names(value: object) -> list[str]:
+    return list(value) if isinstance(value, dict) else []
 
 
 def _is_number(value: object) -> TypeGuard[int | float]:
