@@ -11,7 +11,7 @@
 
 A fault of one request is no exception but an event, `protocol.Failed`, with one of the codes
 `ENGINE_ERROR`, `CONTEXT_LENGTH_EXCEEDED`, `DEADLINE_UNREACHABLE`, `MODEL_NOT_LOADED`,
-`INVALID_REQUEST` or `ENGINE_UNAVAILABLE`.
+`INVALID_REQUEST`, `INVALID_GRAMMAR` or `ENGINE_UNAVAILABLE`.
 """
 
 from __future__ import annotations
@@ -19,11 +19,13 @@ from __future__ import annotations
 ENGINE_ERROR = "engine_error"
 ENGINE_UNAVAILABLE = "engine_unavailable"
 STARTUP_FAILED = "startup_failed"
+OUT_OF_MEMORY = "out_of_memory"
 SHUTTING_DOWN = "shutting_down"
 CONTEXT_LENGTH_EXCEEDED = "context_length_exceeded"
 DEADLINE_UNREACHABLE = "deadline_unreachable"
 MODEL_NOT_LOADED = "model_not_loaded"
 INVALID_REQUEST = "invalid_request"
+INVALID_GRAMMAR = "invalid_grammar"
 
 
 class EngineError(Exception):
@@ -57,6 +59,10 @@ class EngineUnavailable(EngineError):
 class StartupError(EngineError):
     """The engine cannot start; the text says why and what to do."""
 
+    code = STARTUP_FAILED
+
 
 class OutOfMemory(StartupError):
     """Weights or KV cache do not fit into memory."""
+
+    code = OUT_OF_MEMORY

@@ -45,7 +45,7 @@ class ModelRunner:
         self._batches = BatchMaker(
             cache, num_rows=num_rows + 1, max_model_len=max_model_len, device=device
         )
-        self._sampler = Sampler(num_rows + 1, vocab_size, device, vocabulary)
+        self._sampler = Sampler(num_rows + 1, vocab_size, device, vocabulary, takes_forced=True)
         self._scored: dict[int, RowStart] = {}
 
     @torch.inference_mode()
@@ -72,22 +72,23 @@ class ModelRunner:
             kvorum=batch.attention,
         ).logits[0]
         prompt_logprobs = self._score(plan, batch, scored, kept_K, logits_KV)
-        drawing, late = np.flatnonzero(draws_S), np.zeros(0, np.int64)
-        is_late = self._sampler.late(batch.rows_S[drawing])
-        if is_late.any():
-            drawing, late = drawing[~is_late], drawing[is_late]
+        planned = np.flatnonzero(draws_S)
+        verdicts = self._sampler.judge(batch.rows_S[planned])
+        late, refused = (planned[which].tolist() for which in (verdicts.late, verdicts.refused))
+        forced = {int(planned[i]): ids for i, ids in verdicts.forced.items()}
+        without_draw = [*late, *refused, *forced]
+        drawing = np.setdiff1d(planned, without_draw) if without_draw else planned
         if not len(drawing):
-            return StepResult([], [], prompt_logprobs, late=late.tolist())
+            return StepResult([], [], prompt_logprobs, forced, without_draw, late, refused)
         if len(drawing) < len(kept_K):
             of_drawing = np.searchsorted(kept_K, batch.ends_S[drawing])
             logits_KV = logits_KV[torch.from_numpy(of_drawing).to(self._device)]
         rows_B = batch.rows_S[drawing]
         positions_B = batch.starts_S[drawing] + batch.counts_S[drawing]
         sampled = self._sampler.sample(logits_KV, rows_B, positions_B)
-        forced = {int(drawing[i]): ids for i, ids in self._sampler.force(rows_B).items()}
-        return StepResult(
-            sampled.token_ids, sampled.logprobs, prompt_logprobs, forced, late.tolist()
-        )
+        forced |= {int(drawing[i]): ids for i, ids in self._sampler.force(rows_B).items()}
+        token_ids, logprobs = sampled.token_ids, sampled.logprobs
+        return StepResult(token_ids, logprobs, prompt_logprobs, forced, without_draw, late, refused)
 
     def probe(self) -> None:
         """A prefill of two tokens and a decode of one, into the blocks that are nobody's. Also

@@ -13,7 +13,12 @@ from collections import Counter
 from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING
 
-from engine.errors import DEADLINE_UNREACHABLE, ENGINE_ERROR, INVALID_REQUEST
+from engine.errors import (
+    DEADLINE_UNREACHABLE,
+    ENGINE_ERROR,
+    INVALID_GRAMMAR,
+    INVALID_REQUEST,
+)
 from engine.protocol import (
     AbortReason,
     Failed,
@@ -163,8 +168,9 @@ class Scheduler:
         events: list[Addressed] = []
         for index, scores in result.prompt_logprobs.items():
             self._batch.in_step[index].request.prompt_logprobs += scores
-        for index in result.late:  # its last token is computed once more
+        for index in result.without_draw:
             plan.draws[index] = 0
+        for index in result.late:  # its last token is computed once more
             plan.counts[index] -= 1
         token_ids = iter(result.token_ids)
         num_drawn = 0
@@ -177,7 +183,7 @@ class Scheduler:
                 continue
             sequence.num_computed_tokens += count
             if not draws:
-                sequence.request.num_prefill_chunks += 1
+                sequence.request.num_prefill_chunks += not sequence.request.is_announced
             elif token_id is None:
                 text = "The model gave numbers that are not finite."
                 events += self.fail([sequence.request.request_id], ENGINE_ERROR, text)
@@ -186,6 +192,10 @@ class Scheduler:
                 self._append(sequence, token_id, logprobs, now_ns, events)
         for index, forced in result.forced.items():
             self._append_forced(self._batch.in_step[index], forced, events)
+        if result.refused:
+            ids = [self._batch.in_step[index].request.request_id for index in result.refused]
+            text = "Answers of this form need more work than is allowed."
+            events += self.fail(ids, INVALID_GRAMMAR, text)
         self._batch.in_step = []
         return events
 
@@ -293,9 +303,9 @@ class Scheduler:
         """Its prompt, what a preemption has cost it, or what was forced is computed."""
         sequence.has_drawn = True
         request = sequence.request
-        request.num_prefill_chunks += 1
         if request.is_announced:
             return
+        request.num_prefill_chunks += 1
         request.first_token_ns = now_ns
         if request.wants_prompt_logprobs:
             told = PromptLogprobs((None, *request.prompt_logprobs))

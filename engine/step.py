@@ -77,12 +77,16 @@ class StepResult(msgspec.Struct, frozen=True, gc=False):
     `logprobs` is empty, or has an entry for each of these: None where nobody asked.
     `prompt_logprobs` maps the index of a sequence in the plan to those of the tokens that follow
     the tokens it computed, as far as these are the prompt's. `forced` maps such an index to tokens
-    that can only follow the drawn one: they have not been computed. `late` are the indices of those
-    that were to draw and could not yet: they have no entry in `token_ids`.
+    that can only follow: they have not been computed. `late` are the indices of those that were to
+    draw and cannot yet, `refused` of those whose grammar has failed. Neither these nor who gets
+    tokens by `forced` alone have an entry in `token_ids`: see `without_draw`.
     """
 
     token_ids: list[int | None]
     logprobs: list[TokenLogprobs | None] = []
     prompt_logprobs: dict[int, list[TokenLogprobs]] = {}
     forced: dict[int, list[int]] = {}
+    without_draw: list[int] = []
+    """The indices of all that were to draw and have no entry in `token_ids`."""
     late: list[int] = []
+    refused: list[int] = []

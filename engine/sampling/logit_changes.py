@@ -13,7 +13,6 @@ import numpy as np
 import torch
 
 from engine.sampling.token_counts import TokenCounts
-from engine.structured.row_grammars import RowGrammars
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
 
     from engine.protocol import SamplingParams
     from engine.step import RowStart
-    from engine.structured.vocabulary import Vocabulary
+    from engine.structured.row_grammars import RowGrammars, Verdicts
 
 _MAX_FLOAT = float(torch.finfo(torch.float32).max)
 _BOUND = 1e30
@@ -48,10 +47,10 @@ class LogitChanges:
     """The changes of each row that has any; the others are not touched."""
 
     def __init__(
-        self, num_rows: int, vocab_size: int, device: torch.device, vocabulary: Vocabulary | None
+        self, num_rows: int, vocab_size: int, device: torch.device, grammars: RowGrammars
     ) -> None:
         self._vocab_size = vocab_size
-        self._grammars = RowGrammars(num_rows, vocabulary)
+        self._grammars = grammars
         self._device = device
         self._lists: dict[int, _Lists] = {}
         self._counts = TokenCounts(num_rows, vocab_size, device)
@@ -88,9 +87,9 @@ class LogitChanges:
         """Begin what can be done for these rows before their logits are there."""
         self._grammars.prepare(rows_B)
 
-    def late(self, rows_B: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
-        """Which of the rows cannot draw yet: their grammars are still being compiled."""
-        return self._grammars.late(rows_B)
+    def judge(self, rows_B: npt.NDArray[np.int64]) -> Verdicts:
+        """Which of the rows cannot draw, for the sake of their grammars."""
+        return self._grammars.judge(rows_B)
 
     def are_due(
         self, rows_B: npt.NDArray[np.int64], positions_B: npt.NDArray[np.int64]

@@ -28,6 +28,7 @@ from engine.sampling.filters import (
 )
 from engine.sampling.logit_changes import LogitChanges
 from engine.sampling.row_settings import RowSettings, Way
+from engine.structured.row_grammars import RowGrammars
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from engine.step import RowStart
+    from engine.structured.row_grammars import Verdicts
     from engine.structured.vocabulary import Vocabulary
 
 _NOTHING = -1
@@ -79,12 +81,17 @@ class Sampler:
         vocab_size: int,
         device: torch.device,
         vocabulary: Vocabulary | None = None,
+        *,
+        takes_forced: bool = False,
     ) -> None:
-        """Without a `vocabulary` no row may have a grammar."""
+        """Without a `vocabulary` no row may have a grammar. With `takes_forced` the caller calls
+        `force` after each `sample`, and takes what it gives."""
         self._vocab_size = vocab_size
         self._device = device
         self._settings = RowSettings(num_rows, vocab_size)
-        self._changes = LogitChanges(num_rows, vocab_size, device, vocabulary)
+        self._changes = LogitChanges(
+            num_rows, vocab_size, device, RowGrammars(num_rows, vocabulary, takes_forced)
+        )
         slice_size = _SLICE_ON_CPU if device.type == "cpu" else _SLICE_ON_DEVICE
         self._slice_rows = max(1, slice_size // vocab_size)
         self._greedy = Chunks(vocab_size, 128)
@@ -99,9 +106,9 @@ class Sampler:
         """Begin what can be done before the logits of these rows are there, beside the caller."""
         self._changes.prepare(rows_B)
 
-    def late(self, rows_B: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+    def judge(self, rows_B: npt.NDArray[np.int64]) -> Verdicts:
         """Which of the rows cannot draw in this step; `sample` would wait for them."""
-        return self._changes.late(rows_B)
+        return self._changes.judge(rows_B)
 
     def force(self, rows_B: npt.NDArray[np.int64]) -> dict[int, list[int]]:
         """By index: the tokens that can only follow what `sample` has drawn, noted as theirs."""

@@ -1,7 +1,8 @@
-"""`GrammarCompiler`: matchers at the beginning of their grammars, made beside the steps."""
+"""`GrammarCompiler`: grammars ready for use, made beside the steps; what each has cost so far."""
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import OrderedDict
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -12,22 +13,51 @@ if TYPE_CHECKING:
 
     from engine.structured.vocabulary import OpenVocabulary, Vocabulary
 
-MAX_ROOTS = 64
+logger = logging.getLogger(__name__)
+
+MAX_ROOTS = 16
+MAX_USES = 4096
+"""Tokens after which a root is made anew when nobody holds it: what it has learned takes memory."""
+
 STACK_BYTES = 8 << 20
 """For what was vetted on a quarter of it."""
 
+ALLOWANCE_S = 1.0
+ALLOWANCE_PER_TOKEN_S = 0.002
+"""What following a grammar may cost in all. A usual one costs a hundredth of that."""
+
+
+class Root:
+    """A grammar at its beginning. Its matchers are copies, which share what they have learned."""
+
+    def __init__(self, future: Future[LLMatcher | None]) -> None:
+        """`future` gives None where the grammar cannot be had."""
+        self.future = future
+        self.num_tokens = 0
+        self.is_condemned = False
+        """It costs too much, or has failed: its rows are to end."""
+        self._spent_s = 0.0
+
+    def copy(self) -> LLMatcher | None:
+        """A matcher at the beginning; waits for it."""
+        matcher = self.future.result()
+        return None if matcher is None else matcher.deep_copy()
+
+    def spend(self, seconds: float) -> None:
+        """What its rows have cost."""
+        self._spent_s += seconds
+        if self._spent_s > ALLOWANCE_S + self.num_tokens * ALLOWANCE_PER_TOKEN_S:
+            self.is_condemned = True
+
 
 class GrammarCompiler:
-    """Compiles on a thread of its own; keeps what was asked for of late.
-
-    Copies of a matcher cost nothing and share what they have learned. Used by one thread.
-    """
+    """Compiles on a thread of its own; keeps what was asked for of late. Used by one thread."""
 
     def __init__(self, vocabulary: Vocabulary | None) -> None:
         self._vocabulary = vocabulary
         self._opened: OpenVocabulary | None = None
         self._thread: ThreadPoolExecutor | None = None
-        self._roots: OrderedDict[str, Future[LLMatcher]] = OrderedDict()
+        self._roots: OrderedDict[str, Root] = OrderedDict()
 
     @property
     def opened(self) -> OpenVocabulary:
@@ -35,28 +65,28 @@ class GrammarCompiler:
         assert self._opened is not None
         return self._opened
 
-    def root(self, grammar: str) -> Future[LLMatcher]:
-        """A matcher at the grammar's beginning, to be copied and not to be moved."""
+    def root(self, grammar: str) -> Root:
+        """The grammar at its beginning, perhaps not ready yet."""
         root = self._roots.pop(grammar, None)
-        if root is None:
+        if root is None or (root.num_tokens > MAX_USES and not root.is_condemned):
             if self._thread is None:
                 self._thread = one_thread("engine-grammars", STACK_BYTES)
-            root = self._thread.submit(self._compile, grammar)
+            root = Root(self._thread.submit(self._compile, grammar))
         self._roots[grammar] = root
         if len(self._roots) > MAX_ROOTS:
             self._roots.popitem(last=False)
         return root
 
-    def forget(self, grammar: str) -> None:
-        """It has failed, and so will all copies: they share what is full or broken."""
-        self._roots.pop(grammar, None)
-
-    def _compile(self, grammar: str) -> LLMatcher:
-        if self._opened is None:
-            assert self._vocabulary is not None
-            self._opened = self._vocabulary.open()
-        root = self._opened.matcher(grammar)
-        self._opened.allowed([root.deep_copy()])  # the first mask takes as long as all the rest
+    def _compile(self, grammar: str) -> LLMatcher | None:
+        try:
+            if self._opened is None:
+                assert self._vocabulary is not None
+                self._opened = self._vocabulary.open()
+            root = self._opened.matcher(grammar)
+            self._opened.allowed([root.deep_copy()])  # the first mask takes as long as the rest
+        except Exception:
+            logger.exception("a vetted grammar cannot be compiled")
+            return None
         return root
 
 

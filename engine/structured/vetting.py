@@ -11,19 +11,25 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from engine.structured.compiler import STACK_BYTES, one_thread
+from engine.structured.compiler import ALLOWANCE_PER_TOKEN_S, STACK_BYTES, one_thread
 from engine.structured.fault_place import with_place
 
 if TYPE_CHECKING:
+    from llguidance import LLMatcher
+
     from engine.structured.vocabulary import OpenVocabulary, Vocabulary
 
 MAX_MEMORY_BYTES = 3 << 30
 VETTED_STACK_BYTES = STACK_BYTES // 4
 """What compiles on this compiles for certain on the whole of it."""
 
-NUM_STEPS = 48
+MAX_STEPS = 512
+LEAST_STEPS = 48
+ENOUGH_S = 0.1
+"""What a usual grammar is looked at for; all times are this thread's own, whatever the machine does."""
+
 MAX_STEP_S = 0.1
-"""Longer than that a step's other requests must not wait for one mask."""
+"""Longer than that no token may take, and in the mean no longer than the engine allows."""
 
 
 def fault_in_worker(grammar: str, vocabulary: Vocabulary) -> str:
@@ -38,30 +44,46 @@ def fault_in_worker(grammar: str, vocabulary: Vocabulary) -> str:
 def fault_of(grammar: str, vocabulary: Vocabulary) -> str:
     """Why answers cannot be made to follow the grammar; "" if they can.
 
-    Some grammars compile at once and cost seconds at the third token, so a few are drawn by a fixed
-    seed: until the end, an error, or `NUM_STEPS`.
+    Some grammars compile at once and cost seconds later, so an answer is drawn by a fixed seed that
+    goes on for as long as it may. One that is dear already is looked at for longer.
     """
     opened = _opened(vocabulary)
     matcher = opened.matcher(grammar)
-    draw = np.random.default_rng(0)
-    for _ in range(NUM_STEPS):
-        if matcher.is_error():
-            break
-        started_s = time.monotonic()
-        (allowed,) = opened.allowed([matcher])
-        if time.monotonic() - started_s > MAX_STEP_S:
-            return "it takes too long to follow"
-        if matcher.is_stopped() or matcher.is_error():
-            break
-        if not allowed.any():
-            return "nothing may follow at some point"
-        matcher.consume_token(int(draw.choice(np.flatnonzero(allowed))))
+    fault = _fault_in_answer(opened, matcher)
     if not matcher.is_error():
-        return ""
+        return fault
     return with_place(matcher.get_error(), grammar, lambda text: opened.matcher(text).get_error())
 
 
-@functools.cache
+def _fault_in_answer(opened: OpenVocabulary, matcher: LLMatcher) -> str:
+    """Draw an answer; "" also where the matcher fails, which it tells itself."""
+    draw = np.random.default_rng(0)
+    spent_s, num_tokens = 0.0, 0
+    while num_tokens < MAX_STEPS and not matcher.is_error():
+        begun_s = time.thread_time()
+        allowed = opened.allowed_by(matcher)
+        if matcher.is_error():
+            break
+        if not allowed.any():
+            return "nothing may follow at some point"
+        allowed[opened.ends] = False
+        if matcher.is_stopped() or not allowed.any():
+            break
+        matcher.consume_token(int(draw.choice(np.flatnonzero(allowed))))
+        forced = [token_id for token_id in opened.forced(matcher) if token_id not in opened.ends]
+        matcher.consume_tokens(forced)
+        took_s = time.thread_time() - begun_s
+        spent_s, num_tokens = spent_s + took_s, num_tokens + 1 + len(forced)
+        is_dear = spent_s > num_tokens * ALLOWANCE_PER_TOKEN_S
+        if took_s > MAX_STEP_S * (1 + len(forced)) or (is_dear and spent_s > 10 * ENOUGH_S):
+            return "it takes too long to follow"
+        if num_tokens > LEAST_STEPS and spent_s > ENOUGH_S and not is_dear:
+            break
+    return ""
+
+
+@functools.lru_cache(maxsize=4)
 def _opened(vocabulary: Vocabulary) -> OpenVocabulary:
-    """One for the life of the worker: opening it costs more than a thousand grammars."""
+    """For the next ones: opening it costs more than a thousand grammars. Of a few models: each may
+    take 180 MB of the worker's share."""
     return vocabulary.open()

@@ -69,8 +69,8 @@ class OpenVocabulary:
         file = json.loads(Path(vocabulary.tokenizer_file).read_text())
         added = file.get("added_tokens") or []
         size, ends = vocabulary.vocab_size, vocabulary.eos_token_ids
-        self._ends = [token_id for token_id in ends if token_id < size]
-        if not self._ends:
+        self.ends = [token_id for token_id in ends if token_id < size]
+        if not self.ends:
             raise UnusableVocabulary("no token of it ends a text")
         special = [
             token["id"]
@@ -79,7 +79,7 @@ class OpenVocabulary:
         ]
         self._is_allowed = np.ones(size, bool)
         self._is_allowed[special] = False
-        self._is_allowed[self._ends] = True
+        self._is_allowed[self.ends] = True
         # Weights may have fewer rows than there are tokens, or more.
         self._num_tokens = max(
             [size, _num_own_tokens(file["model"]), *(token["id"] + 1 for token in added)]
@@ -88,7 +88,7 @@ class OpenVocabulary:
             self._tokenizer = llguidance.LLTokenizer(
                 json.dumps(_with_control_tokens_renamed(file)),
                 n_vocab=self._num_tokens,
-                eos_token=self._ends,
+                eos_token=self.ends,
             )
         except ValueError as error:
             raise UnusableVocabulary(str(error)) from None
@@ -121,17 +121,37 @@ class OpenVocabulary:
         llguidance.numpy.fill_next_token_bitmask_par(
             self._executor, [(matcher, row) for row, matcher in enumerate(matchers)], words
         )
+        return self._read(words, matchers)
+
+    def allowed_by(self, matcher: LLMatcher) -> npt.NDArray[np.bool_]:
+        """Which tokens may come next: [V]. All of the work is done by the calling thread."""
+        import llguidance.numpy
+
+        words = np.zeros((1, -(-self._num_tokens // 32)), np.int32)
+        llguidance.numpy.fill_next_token_bitmask(matcher, words, 0)
+        (allowed,) = self._read(words, [matcher])
+        return np.asarray(allowed)
+
+    @property
+    def nothing(self) -> npt.NDArray[np.bool_]:
+        """A mask that lets nothing through: [V], all True."""
+        return np.ones(len(self._is_allowed), bool)
+
+    def _read(
+        self, words: npt.NDArray[np.int32], matchers: Sequence[LLMatcher]
+    ) -> npt.NDArray[np.bool_]:
         # After an error the library's mask is "the end", as if all were well.
         words[[matcher.is_error() for matcher in matchers]] = 0
         bits = np.unpackbits(words.view(np.uint8), axis=1, bitorder="little")
-        return bits[:, : len(self._is_allowed)].astype(bool) & self._is_allowed
+        allowed: npt.NDArray[np.bool_] = bits[:, : len(self._is_allowed)].astype(bool)
+        return allowed & self._is_allowed
 
     def forced(self, matcher: LLMatcher) -> list[int]:
         """The tokens that can only come next, as the tokenizer would write their text; also the
         end, where nothing else may follow. Empty if there is a choice, or an error."""
         ids = matcher.compute_ff_tokens()
         if not ids and matcher.stop_reason() == "NoExtension":
-            return self._ends[:1]
+            return self.ends[:1]
         return list(takewhile(self._is_allowed.__getitem__, ids))
 
 

@@ -199,20 +199,21 @@ class SlowVocabulary:
 
 def test_a_grammar_that_is_not_ready_holds_up_its_own_row_only() -> None:
     slow = SlowVocabulary()
-    sampler = Sampler(2, CARD.vocab_size, torch.device("cpu"), slow)  # type: ignore[arg-type]
+    cpu = torch.device("cpu")
+    sampler = Sampler(2, CARD.vocab_size, cpu, slow, takes_forced=True)  # type: ignore[arg-type]
     bound = SamplingParams(9, 0.0, 1.0, 0, 0, grammar=grammar.of_choice(["x"]))
     for row, params in enumerate((bound, msgspec.structs.replace(bound, grammar=""))):
         sampler.start(RowStart(row, params, 0, [1], 1, scores_prompt=False))
     rows = np.asarray([0, 1])
     sampler.prepare(rows)
-    assert sampler.late(rows).tolist() == [True, False]
+    assert sampler.judge(rows) == ([0], [], {})
     logits = torch.zeros(1, CARD.vocab_size)
     logits[:, 77] = 9
     assert sampler.sample(logits, rows[1:], [1]).token_ids == [77]
     slow.may_open.set()
     assert sampler.sample(logits, rows[:1], [1]).token_ids == TOKENIZER.encode("x")
-    assert not sampler.late(rows).any()
     assert sampler.force(rows) == {0: [CARD.eos_token_ids[0]]}
+    assert sampler.judge(rows) == ([], [], {})
 
 
 def test_who_could_not_draw_draws_later_what_it_would_have_drawn() -> None:
@@ -222,7 +223,9 @@ def test_who_could_not_draw_draws_later_what_it_would_have_drawn() -> None:
     for _ in range(3):
         plan = bench.scheduler.schedule(NOW)
         _, other = bench.runner.execute(plan).token_ids
-        bench.note(bench.scheduler.update(plan, StepResult([other], late=[0]), NOW))
+        bench.note(
+            bench.scheduler.update(plan, StepResult([other], without_draw=[0], late=[0]), NOW)
+        )
     assert not bench.told["late"]
     assert len(bench.tokens("other")) == 3
     bench.run()

@@ -97,6 +97,7 @@ class HashModel:
         drawn: list[int | None] = []
         drawing: list[int] = []
         late: list[int] = []
+        alone: list[int] = []
         forced: dict[int, list[int]] = {}
         prompt_logprobs: dict[int, list[TokenLogprobs]] = {}
         offset = 0
@@ -119,6 +120,14 @@ class HashModel:
                 prompt_logprobs[index] = self._score(row, start, count)
             if plan.draws[index] and faults.strikes("late draw"):
                 late.append(index)
+            elif (
+                plan.draws[index]
+                and is_finite
+                and self._has_said(row, start + count)
+                and faults.strikes("forced")
+            ):
+                forced[index] = self._foretell(row, start + count)
+                alone.append(index)
             elif plan.draws[index]:
                 drawing.append(row)
                 drawn.append(self._draw(row, start + count) if is_finite else None)
@@ -127,7 +136,7 @@ class HashModel:
         scores = self._logprobs(drawing, drawn)
         self._court.seen["late draws"] += len(late)
         self._court.seen["forced runs"] += len(forced)
-        return StepResult(drawn, scores, prompt_logprobs, forced, late)
+        return StepResult(drawn, scores, prompt_logprobs, forced, [*late, *alone], late)
 
     def _prepare(self, plan: StepPlan) -> None:
         for start in plan.row_starts:
@@ -179,6 +188,11 @@ class HashModel:
             skipped = first - first % block_size
             histories.append(blocks[(first - skipped) * SLOT_BYTES : (end - skipped) * SLOT_BYTES])
         return token_after(histories, self._shape.salt, self._starts[row].sample)
+
+    def _has_said(self, row: int, end: int) -> bool:
+        """Whether it has drawn before, and wants no scores."""
+        start = self._starts[row]
+        return end > start.num_prompt_tokens and start.params.num_logprobs is None
 
     def _foretell(self, row: int, end: int) -> list[int]:
         """What comes after `end` tokens: what would be drawn there anyway."""
