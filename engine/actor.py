@@ -212,17 +212,17 @@ class EngineActor:
     async def _load_beside(self, config: EngineConfig, device: Device, loader: Device) -> None:
         """Load one more model on a thread of its own, so that the steps of the others go on."""
         name = config.card.name
-        fault = ""
+        fault, code = "", STARTUP_FAILED
         try:
             await self._open_model(config, device, loader)
         except StartupError as error:
-            fault = str(error)
+            fault, code = str(error), error.code
         except Exception:
             logger.exception("loading %s failed", name)
             fault = f"{name} cannot be loaded; see the server's log."
         if fault:  # the exception is gone by now, and with it the last reference to the weights
             await loader.run(release_memory)
-            self._say(LoadFailed(name, fault))
+            self._say(LoadFailed(name, fault, code))
         if not self._loading.pop(name):
             await self._unload(name, device)
         elif not fault:

@@ -19,6 +19,7 @@ from engine.errors import (
     EngineLoading,
     EngineOverloaded,
     EngineUnavailable,
+    OutOfMemory,
     StartupError,
 )
 from engine.protocol import (
@@ -113,7 +114,7 @@ class EngineClient:
         self.ready: Ready | None = None
         """Of the model that was loaded first."""
         self.models: dict[str, Ready] = {}
-        self.load_failures: dict[str, str] = {}
+        self.load_failures: dict[str, LoadFailed] = {}
         """Why models could not be loaded that were asked for last."""
         self.down: Down | None = None
         self.crash: Crashed | None = None
@@ -164,10 +165,20 @@ class EngineClient:
         """
         with anyio.move_on_after(timeout_s):
             await self._settled.wait()
-        self._check_alive()
+        self.check_alive()
         if self.ready is None:
             raise EngineLoading(f"The model is loading ({self.load_fraction:.0%}).")
         return self.ready
+
+    async def wait_change(self) -> None:
+        """Until a model has come, gone or failed to come, the engine has died or come back, or
+        somebody calls `note_change`."""
+        await self._changed.wait()
+
+    def note_change(self) -> None:
+        """Let all who wait for a change look again."""
+        self._changed.set()
+        self._changed = anyio.Event()
 
     async def wait_down(self) -> Down:
         """Why the engine is gone, once it is."""
@@ -214,17 +225,21 @@ class EngineClient:
 
         Raises:
             StartupError: it cannot be loaded; the text says why and what to do.
+            OutOfMemory: there is too little memory for it at present.
             EngineUnavailable: the engine died or was stopped meanwhile.
         """
         name = config.card.name
-        self._check_alive()
+        self.check_alive()
         self.load_failures.pop(name, None)
+        self.load_fraction = 0.0
         self._send(encode(LoadModel(name, msgspec.msgpack.encode(config))))
         while name not in self.models:
             await self._changed.wait()
-            self._check_alive()
+            self.check_alive()
             if name in self.load_failures:
-                raise StartupError(self.load_failures[name])
+                failed = self.load_failures[name]
+                is_short = failed.code == OutOfMemory.code
+                raise (OutOfMemory if is_short else StartupError)(failed.message)
         return self.models[name]
 
     async def unload_model(self, name: str) -> None:
@@ -233,17 +248,18 @@ class EngineClient:
         Raises:
             EngineUnavailable: the engine died or was stopped meanwhile.
         """
-        self._check_alive()
+        self.check_alive()
         self.models.pop(name, None)
+        self.note_change()
         self._unloading.add(name)
         self._send(encode(UnloadModel(name)))
         while name in self._unloading:
             await self._changed.wait()
-            self._check_alive()
+            self.check_alive()
 
     def _admit(self, num_tokens: int, num_samples: int) -> None:
         limits = self._limits
-        self._check_alive()
+        self.check_alive()
         most = limits.max_running + limits.max_waiting
         too_many = self._conversations and self._num_samples + num_samples > most
         too_long = self._conversations and (
@@ -271,7 +287,8 @@ class EngineClient:
         for request_id in self._conversations:
             self.abort(request_id, "abort")
 
-    def _check_alive(self) -> None:
+    def check_alive(self) -> None:
+        """Raises EngineUnavailable: the engine is dead, or is being started again."""
         if self.down is not None:
             raise EngineUnavailable(self.down.message)
         if self.crash is not None:
@@ -294,16 +311,17 @@ class EngineClient:
             case Ready() as ready:
                 self.ready, self.crash = self.ready or ready, None
                 self.models[ready.model] = ready
-                self._note_change()
+                self.note_change()
                 self._settled.set()
-            case LoadFailed(model, message):
-                self.load_failures[model] = message
-                self._note_change()
+            case LoadFailed(model) as failed:
+                self.load_failures[model] = failed
+                self.note_change()
             case Unloaded(model):
                 self.models.pop(model, None)
                 self._unloading.discard(model)
-                self.load_failures[model] = f"{model} was unloaded while it was loaded."
-                self._note_change()
+                reason = f"{model} was unloaded while it was loaded."
+                self.load_failures[model] = LoadFailed(model, reason)
+                self.note_change()
             case Crashed() as crash:
                 self._note_crash(crash)
             case Down() as down:
@@ -311,14 +329,10 @@ class EngineClient:
             case _:
                 raise StartupError("The engine sent a request's event under no request's id.")
 
-    def _note_change(self) -> None:
-        self._changed.set()
-        self._changed = anyio.Event()
-
     def _note_down(self, down: Down) -> None:
         """A request whose end was never said hears it from here."""
         self.down = self.down or down
-        self._note_change()
+        self.note_change()
         self._fail_all(ENGINE_UNAVAILABLE, _ENDED)
         self._settled.set()
         self._stopped.set()
@@ -329,7 +343,7 @@ class EngineClient:
         self.ready, self.crash, self.stats = None, crash, Stats()
         self.models.clear()
         self._unloading.clear()
-        self._note_change()
+        self.note_change()
         self.num_crashes += 1
         self.load_fraction = 0.0
         self.give_up(ENGINE_UNAVAILABLE, _ENDED)

@@ -208,10 +208,12 @@ class Loading(Message, frozen=True):
 
 
 class LoadFailed(Message, frozen=True):
-    """A model cannot be loaded; `message` says why and what to do. The others go on."""
+    """A model cannot be loaded; `message` says why and what to do, `code` is that of the fault.
+    The others go on."""
 
     model: str
     message: str
+    code: str = ""
 
 
 class Unloaded(Message, frozen=True):

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import secrets
 import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
+import anyio
 import msgspec
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.routing import Route
 
-from engine.config import CacheConfig, EngineConfig, SchedulerConfig, WatchdogConfig
 from engine.inline import open_inline
 from engine.process import open_process
 from observability.metrics import Metrics
@@ -20,21 +21,29 @@ from observability.recorder import Recorder
 from observability.tracing import Tracing
 from observability.wall_clock import WallClock
 from service.api.chat import ChatApi, ChatLimits
+from service.api.completions import CompletionsApi
 from service.api.health import HealthApi
 from service.api.metrics import MetricsApi
 from service.api.models import ModelsApi
+from service.api.openapi import OpenApi
+from service.api.tokenize import TokenizeApi
 from service.body import BodyLimits
 from service.generation import Generator
 from service.lifecycle import Lifecycle
 from service.lifespan import OpenEngine, run_engine
 from service.middleware.access_log import AccessLogMiddleware
 from service.middleware.auth import AuthMiddleware
+from service.middleware.cors import cors
 from service.middleware.draining import DrainingMiddleware
 from service.middleware.errors import ErrorMiddleware, error_handlers
 from service.middleware.tracing import TracingMiddleware
+from service.models.manager import ModelManager
+from service.models.register import register
+from service.openapi.document import Facts, document_of
+from service.openapi.operations import OPERATIONS
+from service.openapi.page import page
+from service.openapi.version import installed_version
 from service.request_limits import RequestLimits
-from service.schemas.models import ModelObject
-from service.served_model import ServedModels, load_text
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -59,17 +68,15 @@ def create_app(
     """
     lifecycle = lifecycle or Lifecycle()
     tracing = tracing or Tracing()
-    served = served_models(settings, card)
-    chat = ChatApi(served, Generator(lambda: lifecycle.client), chat_limits(settings))
-    health = HealthApi(lifecycle, card.name, time.monotonic)
-    models = ModelsApi([model_object(settings, card)])
+    registry = register(settings, card)
+    budget_bytes = registry.first.config.memory_bytes or math.inf
+    manager = ModelManager(
+        registry, lambda: lifecycle.client, registry.first.load_text(), budget_bytes=budget_bytes
+    )
     routes = [
-        Route("/v1/chat/completions", chat.create, methods=["POST"]),
-        Route("/v1/models", models.list),
-        Route("/v1/models/{model:path}", models.retrieve),
-        Route("/health", health.report),
-        Route("/health/live", health.live),
-        Route("/health/ready", health.ready),
+        *api_routes(settings, manager),
+        *health_routes(lifecycle, card),
+        *document_routes(settings, card.name),
     ]
     metrics = Metrics([*(r.path_format for r in routes), "/metrics"], lambda: tracing.counts)
     routes.append(Route("/metrics", MetricsApi(metrics, lifecycle, card.name).scrape))
@@ -79,51 +86,92 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        config = engine_config(settings, card)
-        drain_timeout_s = settings.server.drain_timeout_s
-        async with run_engine(
-            lifecycle, config, open_engine or opener_of(settings), drain_timeout_s
-        ):
-            yield
+        open_it, drain_timeout_s = (
+            open_engine or opener_of(settings),
+            settings.server.drain_timeout_s,
+        )
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(run_models, manager, lifecycle)
+            async with run_engine(lifecycle, registry.first.config, open_it, drain_timeout_s):
+                yield
+            tasks.cancel_scope.cancel()
 
     app = Starlette(
         routes=routes,
         lifespan=lifespan,
         exception_handlers=error_handlers(),
-        middleware=[  # outermost first
-            Middleware(
-                TracingMiddleware, recorder, clock_ns=time.monotonic_ns, random=secrets.token_bytes
-            ),
-            Middleware(AccessLogMiddleware, clock_ns=time.monotonic_ns),
-            Middleware(ErrorMiddleware),
-            Middleware(AuthMiddleware, settings.auth.api_key),
-            Middleware(DrainingMiddleware, lifecycle),
-        ],
+        middleware=middleware_of(settings, lifecycle, recorder),
     )
     # Redirecting would answer with a URL built from the Host header, which a client chooses.
     app.router.redirect_slashes = False
     return app
 
 
-def served_models(settings: Settings, card: ModelCard) -> ServedModels:
-    """What is served: one model, with the parsers that the settings name for it."""
-    model = load_text(
-        card,
-        tool_call_parser=settings.model.tool_call_parser,
-        reasoning_parser=settings.model.reasoning_parser,
-    )
-    return ServedModels([model])
+def middleware_of(settings: Settings, lifecycle: Lifecycle, recorder: Recorder) -> list[Middleware]:
+    """What every request goes through, outermost first."""
+    return [
+        Middleware(
+            TracingMiddleware, recorder, clock_ns=time.monotonic_ns, random=secrets.token_bytes
+        ),
+        Middleware(AccessLogMiddleware, clock_ns=time.monotonic_ns),
+        *cors(settings.server),
+        Middleware(ErrorMiddleware),
+        Middleware(AuthMiddleware, settings.auth.api_key),
+        Middleware(DrainingMiddleware, lifecycle),
+    ]
+
+
+def document_routes(settings: Settings, model: str) -> list[Route]:
+    """The API's document and its page; `model` is the one in examples."""
+
+    def make() -> bytes:
+        limits = settings.limits
+        facts = Facts(
+            version=installed_version(),
+            model=model,
+            limits=msgspec.convert(limits, RequestLimits, from_attributes=True),
+            max_body_bytes=limits.max_body_bytes,
+            max_nesting=limits.max_json_nesting,
+            is_lenient=limits.input_validation == "lenient",
+            needs_key=settings.auth.api_key is not None,
+        )
+        return msgspec.json.encode(document_of(OPERATIONS, facts))
+
+    api = OpenApi(make, page)
+    return [Route("/openapi.json", api.document), Route("/docs", api.page)]
+
+
+def api_routes(settings: Settings, manager: ModelManager) -> list[Route]:
+    """What clients call."""
+    generator, limits = Generator(manager), chat_limits(settings)
+    chat, completions = ChatApi(generator, limits), CompletionsApi(generator, limits)
+    tokens = TokenizeApi(generator, manager.registry, limits)
+    models = ModelsApi(manager, needs_loopback=settings.auth.api_key is None)
+    return [
+        Route("/v1/chat/completions", chat.create, methods=["POST"]),
+        Route("/v1/completions", completions.create, methods=["POST"]),
+        Route("/tokenize", tokens.tokenize, methods=["POST"]),
+        Route("/detokenize", tokens.detokenize, methods=["POST"]),
+        Route("/v1/models", models.list),
+        Route("/v1/models/{model:path}/load", models.load, methods=["POST"]),
+        Route("/v1/models/{model:path}/unload", models.unload, methods=["POST"]),
+        Route("/v1/models/{model:path}", models.retrieve),
+    ]
+
+
+def health_routes(lifecycle: Lifecycle, card: ModelCard) -> list[Route]:
+    """What load balancers and people who watch call."""
+    health = HealthApi(lifecycle, card.name, time.monotonic)
+    return [
+        Route("/health", health.report),
+        Route("/health/live", health.live),
+        Route("/health/ready", health.ready),
+    ]
 
 
 def opener_of(settings: Settings) -> OpenEngine:
     """Where the engine runs: beside HTTP in a process of its own, or in this one."""
     return open_process if settings.engine.engine_mode == "process" else open_inline
-
-
-def model_object(settings: Settings, card: ModelCard) -> ModelObject:
-    """The entry of `/v1/models`, known before the engine is ready."""
-    max_model_len = min(settings.model.max_model_len or card.max_model_len, card.max_model_len)
-    return ModelObject(id=card.name, created=card.created, max_model_len=max_model_len)
 
 
 def chat_limits(settings: Settings) -> ChatLimits:
@@ -142,26 +190,6 @@ def chat_limits(settings: Settings) -> ChatLimits:
     )
 
 
-def engine_config(settings: Settings, card: ModelCard) -> EngineConfig:
-    """What the engine is told of the settings."""
-    engine = settings.engine
-    return EngineConfig(
-        card=card,
-        device=settings.model.device,
-        dtype=settings.model.dtype,
-        max_model_len=settings.model.max_model_len,
-        num_threads=engine.num_threads,
-        cache=CacheConfig(num_blocks=engine.num_blocks),
-        scheduler=SchedulerConfig(
-            max_batch_tokens=engine.max_batch_tokens,
-            max_running=engine.max_running,
-            max_waiting=engine.max_waiting,
-            max_waiting_tokens=engine.max_waiting_tokens,
-            policy=engine.scheduling,
-            continuous_batching=engine.continuous_batching,
-            max_samples=settings.limits.max_choices,
-        ),
-        watchdog=WatchdogConfig(max_step_s=engine.step_timeout_s),
-        log_level=settings.telemetry.log_level,
-        log_format=settings.telemetry.log_format,
-    )
+async def run_models(manager: ModelManager, lifecycle: Lifecycle) -> None:
+    """Load and unload models for as long as the engine lives."""
+    await manager.run(await lifecycle.wait_client())

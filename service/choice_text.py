@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from service.deltas import Delta
     from service.held_scores import HeldScores
 
+_NUM_TAIL_TOKENS = 16
+
 
 class ChoiceText:
     """The text of one choice. However the ids are split into pushes, the deltas joined are the same.
@@ -32,7 +34,8 @@ class ChoiceText:
     `num_tokens` counts the ids up to the one that completed a stop string; what is pushed after it
     is swallowed. Without a parser reasoning and calls stay in the text, without `scores` nobody
     asked for log-probabilities. `new_call_id` makes the ids of calls. With `is_one_call` a second
-    call ends the choice as a stop string would.
+    call ends the choice as a stop string would. The text goes on after `prompt_ids`, if there are
+    any. One of `stop_token_ids` has a score, but no text; mostly the engine keeps them to itself.
     """
 
     def __init__(
@@ -47,14 +50,18 @@ class ChoiceText:
         tool_parser: ToolParser | None = None,
         is_one_call: bool = False,
         scores: HeldScores | None = None,
+        prompt_ids: Sequence[int] = (),
+        stop_token_ids: frozenset[int] = frozenset(),
     ) -> None:
         self.num_tokens = 0
         self.num_reasoning_tokens = 0
         self.is_stopped = False
+        self.has_stop_token = False
         self.has_tool_calls = False
         self._index = index
         self._new_call_id = new_call_id
-        self._detokenizer = Detokenizer(tokenizer, skip_special_tokens)
+        self._detokenizer = _detokenizer_after(prompt_ids, tokenizer, skip_special_tokens)
+        self._stop_token_ids = stop_token_ids
         self._matcher = StopMatcher(stop) if stop else None
         self._reasoning_parser = reasoning_parser
         self._tool_parser = tool_parser
@@ -79,7 +86,11 @@ class ChoiceText:
                 break
             if self._scores is not None and logprobs:
                 self._scores.hold(logprobs[place])
-            deltas += self._push_one(token_id)
+            if token_id in self._stop_token_ids:
+                self.num_tokens += 1
+                self.has_stop_token = True
+            else:
+                deltas += self._push_one(token_id)
         return self._of_choice(_merged(deltas))
 
     def finish(self) -> list[ChoiceDelta]:
@@ -161,6 +172,18 @@ class ChoiceText:
             ChoiceDelta(self._index, first, scores),
             *(ChoiceDelta(self._index, delta) for delta in rest),
         ]
+
+
+def _detokenizer_after(
+    prompt_ids: Sequence[int], tokenizer: Tokenizer, skip_special_tokens: bool
+) -> Detokenizer:
+    """One that goes on after the prompt: some decoders drop a blank where a text begins."""
+    for token_id in reversed(prompt_ids[-_NUM_TAIL_TOKENS:]):
+        detokenizer, trial = (Detokenizer(tokenizer, skip_special_tokens) for _ in range(2))
+        if trial.push((token_id,)) and not trial.finish():  # a token that nothing hangs on
+            detokenizer.push((token_id,))
+            return detokenizer
+    return Detokenizer(tokenizer, skip_special_tokens)
 
 
 def _merged(deltas: list[Delta]) -> list[Delta]:

@@ -21,10 +21,13 @@ if TYPE_CHECKING:
 
 
 EXIT_OK = 0
+EXIT_PROBLEM = 1
 EXIT_USAGE = 2
 EXIT_MODEL = 3
 EXIT_BIND = 4
 EXIT_INTERRUPTED = 130
+
+_JSON_FLAG = "--json"
 
 EXIT_CODES = """\
 exit codes:
@@ -44,10 +47,12 @@ Serves language models behind an OpenAI-compatible API.
 
 commands:
   serve [MODEL]   serve a model: the embedded kvorum-mini, a local folder or a hub id
+  doctor [MODEL]  look at this machine, the settings and the model: what is wrong, what to do
+  models [MODEL]  list the models that would be served; with --url those of a running server
   config          print the effective settings and where each one came from
   version         print the version
 
-`kvorum serve --help` explains every setting.
+`kvorum serve --help` explains every setting; the other commands take the same flags.
 """
 
 _SERVE_DESCRIPTION = """\
@@ -67,6 +72,31 @@ examples:
 {EXIT_CODES}"""
 
 
+_DOCTOR_DESCRIPTION = """\
+Look at Python and the packages, the machine, the model, the address and the collector of traces,
+with the settings that `kvorum serve` would have. Nothing is changed and nothing is downloaded.
+"""
+
+_DOCTOR_EPILOG = """\
+exit codes:
+  0  no problem; there may be notes
+  1  a problem, each with a line that says what to do
+"""
+
+_MODELS_DESCRIPTION = """\
+List the models that `kvorum serve` would serve with these settings, without downloading any; with
+--url, what a running server lists, asked with --api-key.
+"""
+
+_MODELS_EPILOG = """\
+exit codes:
+  0  listed
+  1  the server at --url does not tell
+  2  wrong usage or settings
+  3  a model was not found, or its architecture is not supported
+"""
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; the exit code. `--help` raises `SystemExit(0)` as argparse has it."""
     arguments = list(sys.argv[1:] if argv is None else argv)
@@ -75,6 +105,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         match command:
             case "serve":
                 return _serve(rest, os.environ)
+            case "doctor":
+                return _doctor(rest, os.environ)
+            case "models":
+                return _models(rest, os.environ)
             case "config":
                 return _config(rest, os.environ)
             case "version" | "--version":
@@ -89,6 +123,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(EXIT_USAGE, str(error))
     except KeyboardInterrupt:
         return _fail(EXIT_INTERRUPTED, "interrupted")
+    except BrokenPipeError:  # `kvorum doctor | head`; the interpreter would try once more
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_OK
 
 
 def _serve(argv: Sequence[str], environ: Mapping[str, str]) -> int:
@@ -118,6 +155,58 @@ def _serve(argv: Sequence[str], environ: Mapping[str, str]) -> int:
 def serve_parser() -> FlagParser:
     """The parser of `kvorum serve`, for its help."""
     return flag_parser("kvorum serve", _SERVE_DESCRIPTION, _SERVE_EPILOG)
+
+
+def _doctor(argv: Sequence[str], environ: Mapping[str, str]) -> int:
+    parser = flag_parser("kvorum doctor", _DOCTOR_DESCRIPTION, _DOCTOR_EPILOG)
+    _add_json(parser)
+    is_json = _JSON_FLAG in argv
+    from service.doctor.examination import examine
+    from service.doctor.report import lines_of, report_of, summary
+
+    findings = []
+    for finding in examine(argv, environ, parser):
+        findings.append(finding)
+        if not is_json:
+            print(lines_of(finding), flush=True)
+    report = report_of(findings, _version())
+    print(_json(report) if is_json else f"\n{summary(report)}")
+    return EXIT_PROBLEM if report.num_problems else EXIT_OK
+
+
+def _models(argv: Sequence[str], environ: Mapping[str, str]) -> int:
+    parser = flag_parser("kvorum models", _MODELS_DESCRIPTION, _MODELS_EPILOG)
+    _add_json(parser)
+    parser.add_argument("--url", metavar="URL", help="a running server: http://127.0.0.1:8000")
+    settings = load(argv, environ, parser=parser).settings
+    url, is_json = parser.parse_flags(argv)["url"], _JSON_FLAG in argv
+    from engine.models.errors import ModelError
+    from service.local_model import card_of, entries_of
+    from service.models_table import listed, table
+    from service.remote_models import CannotAsk, ask, remote_table
+
+    try:
+        if url is not None:
+            answer = ask(url, settings.auth.api_key)
+            print(_json({"data": answer}) if is_json else remote_table(answer).rstrip())
+            return EXIT_OK
+        models = listed([(card_of(entry), entry.aliases) for entry in entries_of(settings)])
+    except CannotAsk as error:
+        return _fail(EXIT_PROBLEM, str(error))
+    except ModelError as error:
+        return _fail(EXIT_MODEL, str(error))
+    print(_json({"data": models}) if is_json else table(models).rstrip())
+    return EXIT_OK
+
+
+def _add_json(parser: FlagParser) -> None:
+    parser.add_argument(_JSON_FLAG, action="store_true", help="print JSON, for programs")
+
+
+def _json(value: object) -> str:
+    import msgspec
+
+    return msgspec.json.format(msgspec.json.encode(value)).decode()
 
 
 def _config(argv: Sequence[str], environ: Mapping[str, str]) -> int:

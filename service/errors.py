@@ -6,6 +6,7 @@
      ├── BadRequest            400     invalid_request_error  (none, or the caller's)
      │    └── ContextExceeded  400     invalid_request_error  context_length_exceeded
      ├── Unauthorized          401     invalid_request_error  invalid_api_key
+     ├── Forbidden             403     invalid_request_error  forbidden
      ├── NotFound              404     invalid_request_error  not_found
      │    └── ModelNotFound    404     invalid_request_error  model_not_found
      ├── MethodNotAllowed      405     invalid_request_error  method_not_allowed      Allow
@@ -21,6 +22,7 @@
      ├── InternalFault         500     server_error           internal_error          never retried
      └── Unavailable           503     server_error           engine_unavailable      Retry-After
           ├── ModelLoading     503     server_error           model_loading           Retry-After
+          ├── ModelLoadFailed  503     server_error           model_load_failed       never retried
           └── ShuttingDown     503     server_error           shutting_down           Retry-After
 
 "Never retried" is the header `x-should-retry: false`: OpenAI's clients repeat 408 and 5xx twice,
@@ -88,6 +90,14 @@ class Unauthorized(ApiError):
     type = "invalid_request_error"
     default_code = "invalid_api_key"
     default_headers: ClassVar[dict[str, str]] = {"www-authenticate": "Bearer"}
+
+
+class Forbidden(ApiError):
+    """The caller may not do that."""
+
+    status = 403
+    type = "invalid_request_error"
+    default_code = "forbidden"
 
 
 class NotFound(ApiError):
@@ -213,6 +223,16 @@ class ModelLoading(Unavailable):
     default_code = "model_loading"
 
 
+class ModelLoadFailed(Unavailable):
+    """The model cannot be loaded, and it is too early to try again."""
+
+    default_code = "model_load_failed"
+    default_headers: ClassVar[dict[str, str]] = NEVER_RETRY
+
+    def __init__(self, reason: str, *, retry_after_s: int) -> None:
+        super().__init__(reason, param="model", headers={"retry-after": str(retry_after_s)})
+
+
 class ShuttingDown(Unavailable):
     """The server drains and takes nothing new."""
 
@@ -238,6 +258,8 @@ def of_failed(code: str, message: str) -> ApiError:
     """The API's view of the engine's `Failed` event, whose message is a fixed text of ours."""
     if code == engine.errors.CONTEXT_LENGTH_EXCEEDED:
         return ContextExceeded(message, param="messages")
+    if code == engine.errors.INVALID_GRAMMAR:
+        return BadRequest(message, code=code)
     if code == engine.errors.DEADLINE_UNREACHABLE:
         return Overloaded(message, code=code)
     if code in (engine.errors.ENGINE_UNAVAILABLE, engine.errors.MODEL_NOT_LOADED):

@@ -12,18 +12,31 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import anyio
-import anyio.to_thread
 
 from engine import protocol
 from engine.errors import EngineError
-from engine.text.tool_parsers.leading_calls import LeadingCallParser
-from service.choice_text import ChoiceText
-from service.deltas import AnswerEvent, ChoiceEnd, End, FinishReason, Started
+from service.deltas import (
+    AnswerEvent,
+    ChoiceDelta,
+    ChoiceEnd,
+    ContentDelta,
+    End,
+    FinishReason,
+    Started,
+)
+from service.echo import echo_scores
 from service.errors import ApiError, EngineFault, Timeout, of_engine_error, of_failed
 from service.generation_record import record_of
-from service.held_scores import HeldScores
-from service.prompt import Prepared, check_fields, encode, fit, is_reasoning_open, sampling_params
-from service.structure import Held
+from service.prepared_choice import choice_text
+from service.prompt import (
+    Prepared,
+    begins_in_reasoning,
+    check_fields,
+    encode_for,
+    fit,
+    sampling_params,
+)
+from service.side_threads import SideThreads
 from service.structure_vetter import StructureVetter
 
 if TYPE_CHECKING:
@@ -31,34 +44,49 @@ if TYPE_CHECKING:
 
     from engine.client import Conversation, EngineClient
     from observability.record import GenerationRecord
+    from service.deltas import TokenScore
+    from service.models.manager import ModelManager, ReadyModel
     from service.prompt import GenerationRequest
     from service.served_model import ServedModel
 
 MAX_INLINE_BYTES = 4096
 """A request above this is rendered and tokenized in a thread: it would hold up every stream."""
 
+MAX_INLINE_SCORES = 256
+"""An echoed prompt of more tokens has its scores put together in a thread."""
+
 MAX_SETTLE_S = 1.0
 """How long to wait for the engine's end of a request that we have ended, for its timings."""
 
 
 class Generator:
-    """Runs generations on the engine behind `get_client`, which may raise an `EngineError`."""
+    """Runs generations of the models that `models` looks after."""
 
     def __init__(
         self,
-        get_client: Callable[[], EngineClient],
+        models: ModelManager,
         *,
         max_load_wait_s: float = 10.0,
         num_threads: int = 2,
         clock_ns: Callable[[], int] = time.monotonic_ns,
         random_bytes: Callable[[int], bytes] = secrets.token_bytes,
     ) -> None:
-        self._get_client = get_client
+        self._models = models
         self._max_load_wait_s = max_load_wait_s
-        self._threads = anyio.CapacityLimiter(num_threads)
+        self.threads = SideThreads(num_threads)
+        """For large prompts, also of routes that generate nothing."""
         self._clock_ns = clock_ns
         self._random_bytes = random_bytes
         self._vetter = StructureVetter()
+
+    async def find(self, name: str, start_deadline_s: float) -> ServedModel:
+        """The model of that name or alias, once it is loaded.
+
+        Raises:
+            ModelNotFound: there is none.
+            ModelLoading, ModelLoadFailed, Unavailable: it is not there in time, or cannot be.
+        """
+        return (await self._ready(self._models.registry.find(name).name, start_deadline_s)).served
 
     async def prepare(self, served: ServedModel, request: GenerationRequest) -> Prepared:
         """Render, tokenize, and fit the request into the model's context.
@@ -71,15 +99,18 @@ class Generator:
             Timeout: the deadline has passed.
         """
         start_ns = self._clock_ns()
-        # Who gives up while the model loads shall hear that it loads, and when to come again.
-        left_s = request.start_deadline_s - anyio.current_time()
+        model = await self._ready(served.name, request.start_deadline_s)
+        with anyio.CancelScope(deadline=request.start_deadline_s):
+            return await self._prepare(served, request, model.ready, start_ns)
+        raise _too_late()
+
+    async def _ready(self, name: str, start_deadline_s: float) -> ReadyModel:
+        """Who gives up while the model loads shall hear that it loads, and when to come again."""
+        deadline_s = min(anyio.current_time() + self._max_load_wait_s, start_deadline_s)
         try:
-            ready = await self._get_client().wait_ready(min(self._max_load_wait_s, left_s))
+            return await self._models.ready(name, deadline_s)
         except EngineError as error:
             raise of_engine_error(error) from None
-        with anyio.CancelScope(deadline=request.start_deadline_s):
-            return await self._prepare(served, request, ready, start_ns)
-        raise _too_late()
 
     async def _prepare(
         self, served: ServedModel, request: GenerationRequest, ready: protocol.Ready, start_ns: int
@@ -88,36 +119,37 @@ class Generator:
         if request.structure is not None:
             await self._vetter.check(request.structure, served.vocabulary)
         tokenize_start_ns = self._clock_ns()
-        if request.num_bytes <= MAX_INLINE_BYTES:
-            token_ids = encode(served, request, ready.max_model_len)
-        else:
-            token_ids = await anyio.to_thread.run_sync(
-                encode, served, request, ready.max_model_len, limiter=self._threads
-            )
+        is_large = request.num_bytes > MAX_INLINE_BYTES
+        token_ids, echo = await self.threads.run(
+            is_large, encode_for, request, served, ready.max_model_len
+        )
         tokenize_end_ns = self._clock_ns()
+        sampling = request.sampling
         submit = protocol.Submit(
             request_id=self._new_id(),
             prompt=protocol.pack_token_ids(token_ids),
             params=sampling_params(
                 request,
                 served,
-                max_tokens=fit(len(token_ids), request.max_tokens, ready.max_model_len),
-                seed=self._draw_seed() if request.seed is None else request.seed,
+                max_tokens=fit(request, len(token_ids), ready.max_model_len),
+                seed=self._draw_seed() if sampling.seed is None else sampling.seed,
             ),
             arrived_ns=tokenize_end_ns,
             tenant=request.tenant,
             traceparent=request.traceparent,
-            num_samples=request.num_choices,
+            num_samples=sampling.num_choices,
             priority=request.priority,
             deadline_ns=tokenize_end_ns + _ns_until(request.start_deadline_s),
             cache_salt=request.cache_salt,
+            model=served.name,
         )
         return Prepared(
             request=request,
             served=served,
             submit=submit,
             num_prompt_tokens=len(token_ids),
-            is_reasoning_open=is_reasoning_open(served, request, token_ids),
+            echo=echo,
+            is_reasoning_open=begins_in_reasoning(request, served, token_ids),
             start_ns=start_ns,
             tokenize_start_ns=tokenize_start_ns,
             tokenize_end_ns=tokenize_end_ns,
@@ -142,11 +174,15 @@ class Generator:
         generation = None
         outcome, error_type = "abort", None
         try:
-            client = self._get_client()
-            with client.generate(prepared.submit) as conversation:
+            name = prepared.served.name
+            await self._ready(name, prepared.request.start_deadline_s)  # it may have gone meanwhile
+            client = self._models.client()
+            with self._models.in_flight(name), client.generate(prepared.submit) as conversation:
                 # One timer for the whole answer: one for each wait would cost 6 us a token.
                 scope = anyio.CancelScope(deadline=prepared.request.start_deadline_s)
-                generation = Generation(prepared, conversation, client, self._new_id, scope)
+                generation = Generation(
+                    prepared, conversation, client, self._new_id, scope, self.threads
+                )
                 with scope:
                     yield generation
                 is_late = scope.cancelled_caught and not generation.is_over
@@ -190,12 +226,15 @@ class Generation:
         client: EngineClient,
         new_id: Callable[[], str],
         scope: anyio.CancelScope,
+        threads: SideThreads,
     ) -> None:
         """`scope` ends the reader's work at the deadline of the start, which is then moved on."""
         self.is_over = False
         self.timings: protocol.RequestTimings | None = None
         self.num_cached_tokens = 0
-        self._num_prompt_tokens = prepared.num_prompt_tokens
+        self._prepared = prepared
+        self._is_prompt_only = prepared.request.is_prompt_only
+        self._threads = threads
         self._num_stop_tokens = 0
         self._conversation = conversation
         self._client = client
@@ -229,7 +268,10 @@ class Generation:
             if self._fault is not None:
                 raise self._fault
             for event in await self._conversation.receive():
-                events += self._events_of(event)
+                if isinstance(event, protocol.PromptLogprobs):
+                    events += self._echoes(await self._prompt_scores(event))
+                else:
+                    events += self._events_of(event)
         return events
 
     def abort(self, reason: protocol.AbortReason, choice: int | None = None) -> None:
@@ -253,7 +295,8 @@ class Generation:
             case protocol.Started(num_cached_tokens=num_cached_tokens):
                 self.num_cached_tokens = num_cached_tokens
                 self._scope.deadline = self._deadline_s
-                return [Started()]
+                has_scores = self._prepared.submit.params.num_prompt_logprobs is not None
+                return [Started(), *([] if has_scores else self._echoes())]
             case protocol.Tokens(token_ids, choice, logprobs):
                 return self._take(choice, token_ids, logprobs)
             case protocol.SampleFinished(choice, reason):
@@ -266,13 +309,34 @@ class Generation:
                 self._fault = of_failed(code, message)
         return []
 
+    async def _prompt_scores(self, event: protocol.PromptLogprobs) -> tuple[TokenScore, ...]:
+        prepared, logprobs = self._prepared, event.logprobs
+        # Whoever gives up waiting here for a moment must not lose what has come already.
+        with anyio.CancelScope(shield=True):
+            scores = await self._threads.run(
+                len(logprobs) > MAX_INLINE_SCORES,
+                echo_scores,
+                prepared.served.tokenizer,
+                prepared.echo,
+                prepared.submit.prompt_token_ids,
+                logprobs,
+            )
+        return scores
+
+    def _echoes(self, scores: tuple[TokenScore, ...] = ()) -> list[AnswerEvent]:
+        """The prompt as the beginning of each choice, if that was asked for."""
+        if not self._prepared.request.is_echoed:
+            return []
+        echo = ContentDelta(self._prepared.echo)
+        return [ChoiceDelta(index, echo, scores) for index in range(len(self._choices))]
+
     def _take(
         self,
         choice: int,
         token_ids: tuple[int, ...],
         logprobs: tuple[protocol.TokenLogprobs, ...],
     ) -> list[AnswerEvent]:
-        if choice in self._reasons:
+        if choice in self._reasons or self._is_prompt_only:
             return []
         text = self._choices[choice]
         events: list[AnswerEvent] = [*text.push(token_ids, logprobs)]
@@ -294,13 +358,15 @@ class Generation:
                 "The engine ended this request before its answer was complete."
             )
             return []
+        if self._is_prompt_only:
+            reason = "length"
         self._num_stop_tokens += len(ended) if reason == "stop" else 0
         return [event for choice in ended for event in self._end(choice, reason)]
 
     def _end(self, choice: int, reason: FinishReason) -> list[AnswerEvent]:
         text = self._choices[choice]
         events: list[AnswerEvent] = [*text.finish()]
-        if text.is_stopped:  # perhaps only by what had been held back
+        if text.is_stopped or text.has_stop_token:  # perhaps only by what had been held back
             reason = "stop"
         if text.has_tool_calls and reason == "stop":
             reason = "tool_calls"
@@ -310,43 +376,13 @@ class Generation:
             self.is_over = True
             events.append(
                 End(
-                    self._num_prompt_tokens,
+                    self._prepared.num_prompt_tokens,
                     self.num_cached_tokens,
                     self.num_output_tokens,
                     sum(each.num_reasoning_tokens for each in self._choices),
                 )
             )
         return events
-
-
-def choice_text(prepared: Prepared, index: int, new_id: Callable[[], str]) -> ChoiceText:
-    """The text of one choice, with the parsers that the model and the request call for."""
-    served, request = prepared.served, prepared.request
-    held = request.structure.held if request.structure else Held.CALLS_IN_TEXT
-    tool_format = served.tool_format if request.tools and held is not Held.ANSWER else None
-    reasoning = served.reasoning if held is Held.CALLS_IN_TEXT else None
-    tool_parser = tool_format(request.tools) if tool_format else None
-    if tool_format and tool_parser and held is Held.CALLS_OR_ANSWER:
-        shape = tool_format.shape(served.encoder.template.source)
-        tool_parser = LeadingCallParser(tool_parser, shape.mark)
-    return ChoiceText(
-        index,
-        served.tokenizer,
-        lambda: f"call_{new_id()}",
-        stop=request.stop,
-        # Marks are special tokens in some formats: the parsers take them out again.
-        skip_special_tokens=request.skip_special_tokens
-        and not (tool_format and tool_format.keeps_special_tokens)
-        and not (reasoning and reasoning.keeps_special_tokens),
-        reasoning_parser=(
-            reasoning.new(prepared.is_reasoning_open, keeps_calls=tool_format is not None)
-            if reasoning
-            else None
-        ),
-        tool_parser=tool_parser,
-        is_one_call=request.is_one_call,
-        scores=None if request.num_logprobs is None else HeldScores(served.tokenizer),
-    )
 
 
 def _too_late() -> Timeout:

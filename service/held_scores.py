@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 from service.deltas import TokenScore
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from engine.protocol import TokenLogprobs
     from engine.text.tokenizer import Tokenizer
 
@@ -25,8 +27,10 @@ class HeldScores:
     part of it, or reaches into it, and is never told.
     """
 
-    def __init__(self, tokenizer: Tokenizer) -> None:
+    def __init__(self, tokenizer: Tokenizer, num_chars_before: int = 0) -> None:
+        """The choice has begun with so many characters that are none of these tokens'."""
         self._tokenizer = tokenizer
+        self._num_chars_before = num_chars_before
         self._held: deque[tuple[int, TokenScore]] = deque()
         """Each with the number of characters up to its end."""
         self._unspoken: list[TokenScore] = []
@@ -37,14 +41,8 @@ class HeldScores:
 
     def hold(self, logprobs: TokenLogprobs) -> None:
         """Take the score of the next token."""
-        name = self._tokenizer.token_bytes
-        top = zip(logprobs.top_ids, logprobs.top_logprobs, strict=True)
-        score = TokenScore(
-            name(logprobs.token_id),
-            logprobs.logprob,
-            tuple((name(token_id), logprob) for token_id, logprob in top),
-        )
-        self._unspoken.append(score)
+        offset = self._num_chars_before + self._num_decoded
+        self._unspoken.append(score_of(logprobs, self._tokenizer.token_bytes, offset))
 
     def decoded(self, text: str) -> None:
         """The detokenizer gave this text."""
@@ -70,3 +68,14 @@ class HeldScores:
         taken = tuple(self._released)
         self._released.clear()
         return taken
+
+
+def score_of(logprobs: TokenLogprobs, name: Callable[[int], bytes], offset: int) -> TokenScore:
+    """What the engine says of a token, with the bytes that `name` gives for ids."""
+    top = zip(logprobs.top_ids, logprobs.top_logprobs, strict=True)
+    return TokenScore(
+        name(logprobs.token_id),
+        logprobs.logprob,
+        tuple((name(token_id), logprob) for token_id, logprob in top),
+        offset,
+    )

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
 
-from service.settings import Settings
+from service.settings import ModelEntry, Settings
 
 ENV_PREFIX = "KVORUM_"
 CONFIG_FLAG = "--config"
@@ -126,6 +126,13 @@ def describe() -> str:
             for knob in all_knobs()
             if knob.section == section
         ]
+    lines += ["", "## Further models: `[[models]]`", ""]
+    lines += ["A table of the file for each. What is not said is as for the first model.", ""]
+    lines += ["| entry | meaning |", "|---|---|"]
+    lines += [
+        f"| `{field.name}` | {get_args(hint)[-1].description} |"
+        for field, hint in _fields(ModelEntry)
+    ]
     return "\n".join(lines) + "\n"
 
 
@@ -145,7 +152,8 @@ def _metavar(knob: Knob) -> str:
 
 def _sections() -> list[tuple[msgspec.structs.FieldInfo, type[msgspec.Struct]]]:
     hints = get_type_hints(Settings)
-    return [(field, hints[field.name]) for field in msgspec.structs.fields(Settings)]
+    fields = [field for field in msgspec.structs.fields(Settings) if field.name != "models"]
+    return [(field, hints[field.name]) for field in fields]
 
 
 def _fields(struct: type[msgspec.Struct]) -> list[tuple[msgspec.structs.FieldInfo, Any]]:

@@ -52,6 +52,7 @@ class Lifecycle:
         self.num_open = 0
         """Requests for the API that are being answered, until their last byte."""
         self._client: EngineClient | None = None
+        self._attached = anyio.Event()
         self._ready = anyio.Event()
         self._drain_asked = anyio.Event()
         self._idle = anyio.Event()
@@ -84,6 +85,7 @@ class Lifecycle:
     def attach(self, client: EngineClient) -> None:
         """The engine has been opened; it may still load."""
         self._client = client
+        self._attached.set()
 
     def become_ready(self) -> None:
         """The engine takes requests. While draining this comes too late and changes nothing."""
@@ -117,6 +119,11 @@ class Lifecycle:
             self.num_open -= 1
             if not self.num_open and self._drain_asked.is_set():
                 self._idle.set()
+
+    async def wait_client(self) -> EngineClient:
+        """The engine's client, once the engine has been opened."""
+        await self._attached.wait()
+        return self.client
 
     async def wait_ready(self) -> None:
         await self._ready.wait()

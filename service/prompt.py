@@ -1,60 +1,48 @@
-"""A request of any API for a generation, its prompt, and how both fit into the model's context."""
+"""A request of any API for a generation, and how it fits into the model's context."""
 
 from __future__ import annotations
 
 import msgspec
 
 from engine.protocol import SamplingParams, Submit
-from engine.text.errors import PromptTooLong, PromptUnencodable, TemplateRejected, TextError
-from service.errors import BadRequest, ContextExceeded, InternalFault, ValidationFault
+from service.errors import ValidationFault
+from service.prompt_source import (
+    ChatPrompt,
+    PromptSource,
+    encode,
+    is_reasoning_open,
+    text_of,
+    too_long,
+)
+from service.sampling import Sampling
 from service.served_model import ServedModel
 from service.structure import Held, Structure
-
-JsonObject = dict[str, object]
-
-_NUM_TAIL_TOKENS = 16
 
 
 class GenerationRequest(msgspec.Struct, frozen=True, kw_only=True):
     """What an API asks for. `deadline_s` is on the clock of `anyio.current_time()`.
 
-    `messages` and `tools` are as chat templates take them; tools that the model may not call are
-    not among them. `num_bytes` is the size of the request: a large one is encoded in a thread.
+    `num_bytes` is the size of the request: a large one is encoded in a thread.
     """
 
-    messages: list[JsonObject]
-    tools: list[JsonObject]
+    source: PromptSource
+    sampling: Sampling = Sampling()
     num_bytes: int
     deadline_s: float
     start_deadline_s: float
     """Until when it must have begun; never after `deadline_s`."""
     max_tokens: int | None = None
+    """With 0 only the prompt is of interest."""
     max_tokens_field: str = "max_tokens"
     """How the API calls it, for faults."""
-    temperature: float = 1.0
-    top_p: float = 1.0
-    top_k: int = 0
-    min_p: float = 0.0
-    presence_penalty: float = 0.0
-    frequency_penalty: float = 0.0
-    repetition_penalty: float = 1.0
-    logit_bias: tuple[tuple[int, float], ...] = ()
-    min_tokens: int = 0
-    ignore_eos: bool = False
-    num_choices: int = 1
-    num_logprobs: int | None = None
-    seed: int | None = None
-    stop: tuple[str, ...] = ()
-    stop_token_ids: tuple[int, ...] = ()
-    skip_special_tokens: bool = True
     structure: Structure | None = None
     """The form of the answer; None leaves it free."""
     is_one_call: bool = False
     """Whether the answer ends before a second call of a tool."""
-    reasoning_effort: str | None = None
-    template_kwargs: dict[str, bool | int | str] = {}
-    add_generation_prompt: bool = True
-    continue_final_message: bool = False
+    is_echoed: bool = False
+    """Whether each choice begins with the prompt, and scores with those of the prompt."""
+    scores_stop: bool = False
+    """Whether scores end with that of the stop token, if there is only one token to tell of."""
     priority: int = 0
     cache_salt: str = ""
     operation: str = "chat"
@@ -62,6 +50,35 @@ class GenerationRequest(msgspec.Struct, frozen=True, kw_only=True):
     is_streamed: bool = False
     tenant: str = "anonymous"
     traceparent: str = ""
+
+    @property
+    def chat(self) -> ChatPrompt | None:
+        """The conversation to answer; None where a text is gone on with: it has neither calls nor
+        reasoning."""
+        return self.source if isinstance(self.source, ChatPrompt) else None
+
+    @property
+    def is_prompt_only(self) -> bool:
+        """Whether the token that the engine must draw is told to nobody."""
+        return self.max_tokens == 0
+
+    @property
+    def takes_stop_token(self) -> bool:
+        """The engine sends no stop token. Where the answer is one token it need not know them:
+        then one comes like any other, with its score."""
+        sampling = self.sampling
+        return (
+            self.scores_stop
+            and sampling.num_logprobs is not None
+            and self.max_tokens == 1
+            and not sampling.min_tokens
+            and self.structure is None
+        )
+
+    def stop_token_ids(self, served: ServedModel) -> frozenset[int]:
+        """What ends the answer. `ignore_eos` leaves only the client's own."""
+        ends = () if self.sampling.ignore_eos else served.card.eos_token_ids
+        return frozenset((*ends, *self.sampling.stop_token_ids))
 
 
 class Prepared(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,6 +88,8 @@ class Prepared(msgspec.Struct, frozen=True, kw_only=True):
     served: ServedModel
     submit: Submit
     num_prompt_tokens: int
+    echo: str
+    """What each choice begins with."""
     is_reasoning_open: bool
     """Whether the prompt has begun the reasoning, so that the answer goes on with it."""
     start_ns: int
@@ -84,150 +103,73 @@ def check_fields(request: GenerationRequest, served: ServedModel, max_model_len:
     Raises:
         ValidationFault: a number of tokens is above the context, or an id is no token.
     """
-    if request.min_tokens > max_model_len:
-        raise ValidationFault(
-            f"`min_tokens` is {request.min_tokens}, but this model's context holds "
-            f"{max_model_len} tokens.",
-            param="min_tokens",
-        )
+    request.sampling.check(served.card.vocab_size, max_model_len)
     if request.max_tokens is not None and request.max_tokens > max_model_len:
         raise ValidationFault(
             f"`{request.max_tokens_field}` is {request.max_tokens}, but this model's context "
             f"holds {max_model_len} tokens.",
             param=request.max_tokens_field,
         )
-    vocab_size = served.card.vocab_size
-    for place, token_id in enumerate(request.stop_token_ids):
-        if token_id >= vocab_size:
-            raise ValidationFault(
-                f"`stop_token_ids` must be below the vocabulary's {vocab_size}.",
-                param=f"stop_token_ids[{place}]",
-            )
-    for token_id, _ in request.logit_bias:
-        if token_id >= vocab_size:
-            raise ValidationFault(
-                f"The keys of `logit_bias` must be below the vocabulary's {vocab_size}.",
-                param=f"logit_bias.{token_id}",
-            )
 
 
 def sampling_params(
     request: GenerationRequest, served: ServedModel, *, max_tokens: int, seed: int
 ) -> SamplingParams:
-    """How the engine draws the answer. `ignore_eos` leaves only the client's own stop ids."""
-    ends = () if request.ignore_eos else served.card.eos_token_ids
+    """How the engine draws the answer."""
+    sampling = request.sampling
+    stop_token_ids = () if request.takes_stop_token else tuple(request.stop_token_ids(served))
     return SamplingParams(
         max_tokens=max_tokens,
-        temperature=request.temperature,
-        top_p=request.top_p,
-        top_k=request.top_k,
+        temperature=sampling.temperature,
+        top_p=sampling.top_p,
+        top_k=sampling.top_k,
         seed=seed,
-        stop_token_ids=tuple({*ends, *request.stop_token_ids}),
-        min_tokens=min(request.min_tokens, max_tokens),
-        min_p=request.min_p,
-        presence_penalty=request.presence_penalty,
-        frequency_penalty=request.frequency_penalty,
-        repetition_penalty=request.repetition_penalty,
-        logit_bias=request.logit_bias,
-        num_logprobs=request.num_logprobs,
+        stop_token_ids=stop_token_ids,
+        min_tokens=min(sampling.min_tokens, max_tokens),
+        min_p=sampling.min_p,
+        presence_penalty=sampling.presence_penalty,
+        frequency_penalty=sampling.frequency_penalty,
+        repetition_penalty=sampling.repetition_penalty,
+        logit_bias=sampling.logit_bias,
+        num_logprobs=None if request.is_prompt_only else sampling.num_logprobs,
+        num_prompt_logprobs=sampling.num_logprobs if request.is_echoed else None,
         grammar="" if request.structure is None else request.structure.grammar,
     )
 
 
-def encode(served: ServedModel, request: GenerationRequest, max_model_len: int) -> list[int]:
-    """The prompt's token ids. Slow for long prompts.
+def encode_for(
+    request: GenerationRequest, served: ServedModel, max_model_len: int
+) -> tuple[list[int], str]:
+    """The prompt's ids, and what each choice begins with. Slow for long prompts.
+
+    Raises whatever `service.prompt_source.encode` raises.
+    """
+    token_ids = encode(served, request.source, max_model_len)
+    return token_ids, text_of(served, request.source, token_ids) if request.is_echoed else ""
+
+
+def begins_in_reasoning(
+    request: GenerationRequest, served: ServedModel, token_ids: list[int]
+) -> bool:
+    """Whether the answer goes on with reasoning that the prompt has begun."""
+    structure = request.structure
+    if request.chat is None or (structure and structure.held is not Held.CALLS_IN_TEXT):
+        return False  # the form holds from the first token on
+    return is_reasoning_open(served, request.chat, token_ids)
+
+
+def fit(request: GenerationRequest, num_prompt_tokens: int, max_model_len: int) -> int:
+    """How many tokens the engine shall draw.
 
     Raises:
-        ContextExceeded: the prompt is so long that it cannot fit, whatever its tokens.
-        BadRequest: the template refuses the messages, or they cannot be encoded.
-        InternalFault: the template is broken.
+        ContextExceeded: there is room for none.
+        ValidationFault: there is nothing to go on with.
     """
-    try:
-        token_ids = served.encoder.encode(
-            request.messages,
-            request.tools or None,
-            add_generation_prompt=(
-                request.add_generation_prompt and not request.continue_final_message
-            ),
-            continue_final_message=request.continue_final_message,
-            max_chars=max_model_len * served.tokenizer.longest_token_chars,
-            **variables_of(request),
-        )
-    except TemplateRejected as error:  # the model's own words
-        raise BadRequest(
-            f"The model's chat template refuses these messages: {error}", param="messages"
-        ) from None
-    except PromptTooLong as error:
-        num_least = error.num_chars // served.tokenizer.longest_token_chars
-        raise _too_long(max_model_len, f"at least {num_least}") from None
-    except PromptUnencodable as error:
-        raise BadRequest(str(error), param="messages") from None
-    except TextError as error:
-        raise InternalFault from error
-    if token_ids and max(token_ids) >= served.card.vocab_size:
-        # Tokenizers with more ids than the weights have rows exist; one such id breaks a step.
-        raise BadRequest(
-            "The messages hold a token that this model does not have.", param="messages"
-        )
-    return token_ids
-
-
-def variables_of(request: GenerationRequest) -> dict[str, bool | int | str]:
-    """The template's variables. Templates that think read the effort, or one of two switches."""
-    variables: dict[str, bool | int | str] = {}
-    if (effort := request.reasoning_effort) is not None:
-        variables = {
-            "reasoning_effort": effort,
-            "enable_thinking": effort != "none",
-            "thinking": effort != "none",
-        }
-    return variables | request.template_kwargs
-
-
-def without_effect(request: GenerationRequest, served: ServedModel) -> list[str]:
-    """Fields that were asked for and that this model's template does not read."""
-    read = served.encoder.template.variables
-    ignored = [f"chat_template_kwargs.{n}" for n in request.template_kwargs if n not in read]
-    asks_for_change = request.reasoning_effort not in (
-        (None, "none") if served.reasoning is None else (None,)
-    )
-    if asks_for_change and read.isdisjoint(("reasoning_effort", "enable_thinking", "thinking")):
-        ignored.append("reasoning_effort")
-    if request.tools and "tools" not in read:
-        ignored.append("tools")
-    if not request.add_generation_prompt and "add_generation_prompt" not in read:
-        ignored.append("add_generation_prompt")
-    return ignored
-
-
-def is_reasoning_open(
-    served: ServedModel, request: GenerationRequest, token_ids: list[int]
-) -> bool:
-    """Whether the prompt ends within the reasoning: some templates write its opening tag, and a
-    message that is gone on with may have got no further."""
-    structure = request.structure
-    if served.reasoning is None or (structure and structure.held is not Held.CALLS_IN_TEXT):
-        return False  # the form holds from the first token on
-    if request.continue_final_message:
-        parser = served.reasoning.new(is_open=False)
-        parser.push(str(request.messages[-1]["content"]))
-        return parser.is_reasoning
-    tail = served.tokenizer.decode(token_ids[-_NUM_TAIL_TOKENS:], skip_special_tokens=False)
-    return served.reasoning.is_opened_by(tail)
-
-
-def fit(num_prompt_tokens: int, max_tokens: int | None, max_model_len: int) -> int:
-    """How many tokens the answer may have. Raises `ContextExceeded` if that is none."""
+    if not num_prompt_tokens:
+        raise ValidationFault("The prompt has no tokens.", param=request.source.param)
     num_left = max_model_len - num_prompt_tokens
     if num_left < 1:
-        raise _too_long(max_model_len, str(num_prompt_tokens))
-    return num_left if max_tokens is None else min(max_tokens, num_left)
-
-
-def _too_long(max_model_len: int, num_tokens: str) -> ContextExceeded:
-    """OpenAI's words: agents look for them to know that they must compact their history."""
-    return ContextExceeded(
-        f"This model's maximum context length is {max_model_len} tokens. However, your messages "
-        f"resulted in {num_tokens} tokens. Please reduce the length of the messages.",
-        param="messages",
-    )
+        raise too_long(request.source, max_model_len, str(num_prompt_tokens))
+    if request.max_tokens is None:
+        return num_left
+    return max(min(request.max_tokens, num_left), 1)

@@ -14,10 +14,9 @@ from engine.text.errors import TemplateFailed
 from engine.text.prompt_encoder import PromptEncoder
 from engine.text.reasoning_parsers.select import reasoning_parser_for, reasoning_parser_named
 from engine.text.tool_parsers.select import tool_parser_for, tool_parser_named
-from service.errors import ModelNotFound
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
     from engine.models.card import ModelCard
     from engine.structured.vocabulary import Vocabulary
@@ -91,17 +90,3 @@ def load_text(
     return ServedModel(
         card, encoder, tool_call_parser=tool_call_parser, reasoning_parser=reasoning_parser
     )
-
-
-class ServedModels:
-    """All that is served, by name; the first one is the one named on the command line."""
-
-    def __init__(self, models: Iterable[ServedModel]) -> None:
-        self._models = {model.name: model for model in models}
-
-    def find(self, name: str) -> ServedModel:
-        """The model of that name. Raises `ModelNotFound`."""
-        model = self._models.get(name)
-        if model is None:
-            raise ModelNotFound(name)
-        return model

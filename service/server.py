@@ -63,7 +63,7 @@ def bind(server: ServerSettings) -> socket.socket:
         found = socket.getaddrinfo(
             server.host, server.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )
-    except OSError:
+    except (OSError, UnicodeError):  # the second for labels that no name may have
         raise CannotBind(f"--host {server.host}: there is no such address") from None
     # "localhost" is two addresses; the older one is what every client tries.
     found.sort(key=lambda info: info[0] != socket.AF_INET)

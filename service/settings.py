@@ -87,6 +87,60 @@ class ModelSettings(_Section, frozen=True):
             "shows; none: reasoning stays in the text"
         ),
     ] = "auto"
+    more_models: Annotated[
+        str,
+        Meta(
+            description="further models, loaded when they are asked for: MODEL or NAME=MODEL each, "
+            "blanks between; the file's [[models]] tables say more of each"
+        ),
+    ] = ""
+    model_timeout: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=31_536_000,
+            description="idle seconds after which a model is unloaded; 0: never",
+        ),
+    ] = 0.0
+    model_memory_gib: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=1_000_000,
+            description="GiB that weights and caches of all models may take together; idle ones "
+            "make room; 0: what the device has",
+        ),
+    ] = 0.0
+
+
+class ModelEntry(_Section, frozen=True):
+    """Further models. What is not said is as for the first one."""
+
+    model: Annotated[
+        str, Meta(min_length=1, description="an embedded model's name, a local folder or a hub id")
+    ]
+    name: Annotated[
+        str | None, Meta(description="the name clients use; by default its own or its folder's")
+    ] = None
+    aliases: Annotated[tuple[str, ...], Meta(description="more names that clients may use")] = ()
+    pinned: Annotated[bool, Meta(description="true: it is never unloaded to make room")] = False
+    model_timeout: Annotated[
+        Annotated[float, Meta(ge=0, le=31_536_000)] | None,
+        Meta(description="idle seconds after which it is unloaded; 0: never"),
+    ] = None
+    dtype: Annotated[Dtype | None, Meta(description="type of its weights")] = None
+    max_model_len: Annotated[
+        Annotated[int, Meta(ge=0, le=10_000_000)] | None, Meta(description="its context in tokens")
+    ] = None
+    num_blocks: Annotated[
+        Annotated[int, Meta(ge=0, le=10_000_000)] | None, Meta(description="its KV cache blocks")
+    ] = None
+    tool_call_parser: Annotated[
+        ToolParserName | None, Meta(description="the form of its tool calls")
+    ] = None
+    reasoning_parser: Annotated[
+        ReasoningParserName | None, Meta(description="the form of its reasoning")
+    ] = None
 
 
 class ServerSettings(_Section, frozen=True):
@@ -102,6 +156,16 @@ class ServerSettings(_Section, frozen=True):
         str | None, Meta(description="PEM file of the certificate chain; switches TLS on")
     ] = None
     ssl_keyfile: Annotated[str | None, Meta(description="PEM file of the private key")] = None
+    enable_cors: Annotated[
+        bool, Meta(description="true: web pages of other origins may call the API (CORS)")
+    ] = False
+    cors_origins: Annotated[
+        str,
+        Meta(
+            description="whose pages may, if enable_cors is on: origins such as "
+            "https://example.com, with commas between; * for all"
+        ),
+    ] = "*"
     drain_timeout_s: Annotated[
         float,
         Meta(
@@ -259,3 +323,13 @@ class Settings(
     engine: EngineSettings = EngineSettings()
     limits: LimitSettings = LimitSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
+    models: tuple[ModelEntry, ...] = ()
+
+    @property
+    def further_models(self) -> tuple[ModelEntry, ...]:
+        """All but the first, those of `--more-models` before those of the file."""
+        named = [text.rpartition("=") for text in self.model.more_models.split()]
+        return (
+            *(ModelEntry(model=model, name=name or None) for name, _, model in named),
+            *self.models,
+        )

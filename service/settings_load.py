@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import msgspec
 
 from service.knobs import CONFIG_ENV, CONFIG_FLAG, ENV_PREFIX, Knob, add_flags, all_knobs
-from service.settings import AuthSettings, Settings, SettingsError
+from service.origins import origins_of
+from service.settings import AuthSettings, ModelEntry, Settings, SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -78,18 +79,23 @@ def load(
     flags = parser.parse_flags(argv)
     config_path = flags.pop(CONFIG_FLAG.lstrip("-"), None) or environ.get(CONFIG_ENV)
     given: dict[str, tuple[Any, str]] = {}
+    models: tuple[ModelEntry, ...] = ()
     if config_path:
-        given |= _from_file(Path(config_path))
+        tables = _parse_file(Path(config_path))
+        models = _models_of(tables.pop("models", []), config_path)
+        given |= _from_file(tables, config_path)
     given |= _from_environ(environ)
     given |= {
         knob.path: (flags[knob.path], knob.name.upper() if knob.is_positional else knob.flag)
         for knob in all_knobs()
         if knob.path in flags
     }
-    return _build(defaults or Settings(), given)
+    return _build(defaults or Settings(), given, models)
 
 
-def _build(defaults: Settings, given: Mapping[str, tuple[Any, str]]) -> LoadedSettings:
+def _build(
+    defaults: Settings, given: Mapping[str, tuple[Any, str]], models: tuple[ModelEntry, ...]
+) -> LoadedSettings:
     values: dict[str, dict[str, Any]] = {}
     sources: dict[str, str] = {}
     for knob in all_knobs():
@@ -102,7 +108,9 @@ def _build(defaults: Settings, given: Mapping[str, tuple[Any, str]]) -> LoadedSe
         section: msgspec.structs.replace(getattr(defaults, section), **changes)
         for section, changes in values.items()
     }
-    settings: Settings = msgspec.structs.replace(defaults, **sections)
+    settings: Settings = msgspec.structs.replace(
+        defaults, **sections, models=models or defaults.models
+    )
     if settings.auth.api_key_file is not None:
         sources["auth.api_key"] = settings.auth.api_key_file
         settings = msgspec.structs.replace(settings, auth=_with_key_from_file(settings.auth))
@@ -151,11 +159,19 @@ def _is_service_link(name: str, value: str) -> bool:
     return _SERVICE_LINK.fullmatch(name) is not None
 
 
-def _from_file(path: Path) -> dict[str, tuple[Any, str]]:
+def _models_of(tables: Any, path: str) -> tuple[ModelEntry, ...]:
+    try:
+        return msgspec.convert(tables, tuple[ModelEntry, ...], strict=False)
+    except msgspec.ValidationError as error:
+        text = str(error).replace("`$[", "`models[")
+        raise SettingsError(f"{path}: [[models]]: {text}") from None
+
+
+def _from_file(tables: Mapping[str, Any], path: str) -> dict[str, tuple[Any, str]]:
     knobs = {knob.path: knob for knob in all_knobs()}
     sections = list(dict.fromkeys(knob.section for knob in knobs.values()))
     given: dict[str, tuple[Any, str]] = {}
-    for section, entries in _parse_file(path).items():
+    for section, entries in tables.items():
         if section not in sections:
             owner = [knob.path for knob in knobs.values() if knob.name == section]
             hint = f"; did you mean {owner[0]}?" if owner else _suggest(section, sections)
@@ -166,7 +182,7 @@ def _from_file(path: Path) -> dict[str, tuple[Any, str]]:
             key = f"{section}.{name}"
             if key not in knobs:
                 raise SettingsError(f"{path}: unknown setting {key}{_suggest(key, knobs)}")
-            given[key] = (value, str(path))
+            given[key] = (value, path)
     return given
 
 
@@ -201,6 +217,10 @@ def _check(settings: Settings) -> None:
     ):
         if name is not None and not Path(name).is_file():
             raise SettingsError(f"{flag}: there is no file {name}")
+    try:
+        origins_of(server.cors_origins)
+    except ValueError as error:
+        raise SettingsError(f"--cors-origins: {error}") from None
 
 
 def _read(path: Path, what: str) -> str:

@@ -25,13 +25,12 @@ if TYPE_CHECKING:
 
     from starlette.types import Receive, Scope, Send
 
-    from service.deltas import AnswerEvent
-    from service.generation import Generation
+    from service.deltas import AnswerEvent, AnswerSource
 
 PING = b": ping\n\n"
 DONE = b"data: [DONE]\n\n"
 
-_HEADERS = [
+HEADERS = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-cache"),
     (b"x-accel-buffering", b"no"),
@@ -74,13 +73,13 @@ class EventStream(Response):
 
     def __init__(
         self,
-        open_generation: Callable[[], AbstractAsyncContextManager[Generation]],
+        open_generation: Callable[[], AbstractAsyncContextManager[AnswerSource]],
         encoder: EventEncoder,
         timing: StreamTiming,
     ) -> None:
         self.status_code = 200
         self.background = None
-        self.raw_headers = list(_HEADERS)
+        self.raw_headers = list(HEADERS)
         self._open_generation = open_generation
         self._encoder = encoder
         self._timing = timing
@@ -116,7 +115,7 @@ class EventStream(Response):
                 await outlet.close(self._encoder.fault(InternalFault()))
             raise
 
-    async def _stream(self, generation: Generation, outlet: _Outlet) -> bytes:
+    async def _stream(self, generation: AnswerSource, outlet: _Outlet) -> bytes:
         """Send everything but the last piece of body, and return that."""
         events: Sequence[AnswerEvent] = []
         with anyio.move_on_after(self._timing.max_start_wait_s):

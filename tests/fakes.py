@@ -19,6 +19,7 @@ from contextlib import asynccontextmanager, closing
 from typing import TYPE_CHECKING, Literal
 
 import anyio
+import msgspec
 
 from engine.client import EngineClient
 from engine.config import EngineConfig, SchedulerConfig
@@ -30,7 +31,9 @@ from engine.protocol import (
     EngineEvent,
     Failed,
     Finished,
+    LoadFailed,
     Loading,
+    LoadModel,
     Ready,
     RequestEvent,
     RequestTimings,
@@ -38,6 +41,8 @@ from engine.protocol import (
     Stats,
     Submit,
     Tokens,
+    Unloaded,
+    UnloadModel,
     decode_command,
     encode,
 )
@@ -50,7 +55,7 @@ if TYPE_CHECKING:
 Script = Callable[[Submit], Sequence[RequestEvent]]
 
 READY = Ready(
-    model="fake",
+    model="kvorum-mini",
     device="cpu",
     dtype="float32",
     num_blocks=64,
@@ -127,9 +132,19 @@ class FakeEngine:
         self._num_steps = 0
         self._finishes: dict[str, int] = {}
         self._client: EngineClient | None = None
+        self._ready = READY
+        self.loads: list[str] = []
+        self.unloads: list[str] = []
+        self.load_faults: dict[str, list[LoadFailed]] = {}
+        """Of models that cannot be loaded: one fault for each try, then it works."""
+        self.may_load = anyio.Event()
+        self.may_load.set()
+        """Replaced by an event that is not set, it holds loads until it is."""
 
     @asynccontextmanager
     async def __call__(self, config: EngineConfig | None = None) -> AsyncIterator[EngineClient]:
+        if config is not None:
+            self._ready = msgspec.structs.replace(READY, model=config.card.name)
         limits = config.scheduler if config is not None else SchedulerConfig()
         command_send, commands = anyio.create_memory_object_stream[bytes](math.inf)
         client = self._client = EngineClient(command_send, limits)
@@ -149,9 +164,9 @@ class FakeEngine:
         """Report the progress of loading."""
         self._tell(Loading(fraction))
 
-    def become_ready(self, ready: Ready = READY) -> None:
+    def become_ready(self, ready: Ready | None = None) -> None:
         """Report that requests are taken from now on."""
-        self._tell(ready)
+        self._tell(ready or self._ready)
         self._tell_stats()
 
     def tell(self, stats: Stats) -> None:
@@ -180,6 +195,12 @@ class FakeEngine:
                     tasks.start_soon(self._answer, submit, scope)
                     self._tell_stats()
                     self.submitted.set()
+                case LoadModel(name):
+                    self.loads.append(name)
+                    tasks.start_soon(self._load, name)
+                case UnloadModel(name):
+                    self.unloads.append(name)
+                    self._tell(Unloaded(name))
                 case Abort(request_id, reason, sample) as abort:
                     self.aborts.append(abort)
                     if sample is None and request_id in self._running:
@@ -190,6 +211,13 @@ class FakeEngine:
                             "abort" if reason == "abort" else reason,
                         )
                         self.aborted.set()
+
+    async def _load(self, name: str) -> None:
+        await self.may_load.wait()
+        if faults := self.load_faults.get(name):
+            self._tell(faults.pop(0))
+        else:
+            self._tell(msgspec.structs.replace(self._ready, model=name))
 
     async def _answer(self, submit: Submit, scope: anyio.CancelScope) -> None:
         with scope:

@@ -240,9 +240,12 @@ MODELS: Final = (
         {
             "models.load": "A model should be loaded while others answer.",
             "models.unload": "A model should be unloaded without harm to the others.",
-            "openapi.document": "The server should describe itself in an OpenAPI document.",
         },
         pending=MORE_ROUTES,
+    ),
+    *_rows(
+        "clients of vLLM and llama.cpp: what makes requests of a document",
+        {"openapi.document": "The server should describe itself in an OpenAPI document."},
     ),
 )
 
@@ -253,13 +256,40 @@ COMPLETIONS: Final = (
             "completions.prompt": "A string, strings, ids and lists of ids must be taken.",
             "completions.prompt_ids": "An id that is no token of the model is refused.",
             "completions.max_tokens": "Without `max_tokens` the answer must have at most 16 tokens.",
+            "completions.max_tokens_0": "`max_tokens` 0 should tell of the prompt and count no answer.",
             "completions.echo": "`echo` should give the prompt back, with its scores.",
             "completions.logprobs": "`logprobs`, 0 to 5, should score each token.",
-            "completions.best_of": "`best_of` is accepted; `suffix` is refused.",
+            "completions.best_of": "`best_of` beyond `n` and `suffix` are refused.",
             "completions.order": "Choices must stand prompt by prompt, and for each in order.",
+            "completions.several_prompts": "Several prompts must be one request: with one fault, or one client that leaves, all end.",
             "completions.sampling": "What chat takes for sampling and streaming must work here too.",
         },
-        pending=MORE_ROUTES,
+    ),
+    *_rows(
+        "OpenAI: CreateCompletionResponse",
+        {
+            "completions.answer.shape": "The answer must have every required field, also those that are null.",
+            "completions.usage": "`usage` must count all prompts and answers together.",
+            "completions.stream": "A stream must give the same object in pieces, each choice's end once, and `[DONE]`.",
+            "completions.text": "The pieces must add up to the whole answer, scores too.",
+        },
+    ),
+    *_rows(
+        "lm-evaluation-harness: models/openai_completions.py",
+        {
+            "completions.harness": "Scores of an echoed prompt must be those of plain transformers.",
+            "completions.stop_token_score": "An answer of one token must have a score also if that token is the end.",
+        },
+    ),
+    *_rows(
+        "clients of vLLM: fields and routes beyond OpenAI's",
+        {
+            "completions.structure": "The fields for the form of an answer should work as in a chat.",
+            "completions.special_tokens": "`add_special_tokens` false should leave out the tokenizer's own; a text's are found.",
+            "tokenize.prompt": "`/tokenize` should give the ids that a text or a chat would have.",
+            "tokenize.detokenize": "`/detokenize` should give the text of ids, special tokens by name.",
+            "tokenize.bounds": "What is larger than the context, or no token, is refused.",
+        },
     ),
     *_rows(
         "OpenAI: CreateEmbeddingRequest",

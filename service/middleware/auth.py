@@ -18,7 +18,7 @@ from service.middleware.errors import refuse
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
-OPEN_PATHS = frozenset({"/health", "/health/live", "/health/ready"})
+OPEN_PATHS = frozenset({"/health", "/health/live", "/health/ready", "/openapi.json", "/docs"})
 
 _POLICY_VIOLATION = 1008  # RFC 6455 7.4.1
 

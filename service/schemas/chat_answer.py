@@ -36,34 +36,34 @@ class AnswerHead(msgspec.Struct, frozen=True, kw_only=True):
     service_tier: str = "default"
 
 
-class Function(msgspec.Struct):
-    """A call's function; `arguments` is JSON text as the model wrote it."""
+class AnswerFunction(msgspec.Struct):
+    """A call's function."""
 
     name: str
     arguments: str = ""
+    """JSON text, as the model wrote it."""
 
 
-class ToolCall(msgspec.Struct):
+class AnswerCall(msgspec.Struct):
     """A call the model wants to be made."""
 
     id: str
-    function: Function
+    function: AnswerFunction
     type: Literal["function"] = "function"
 
 
 class AnswerMessage(msgspec.Struct, kw_only=True):
-    """The answer itself; `content` is null if it consists of calls only.
-
-    OpenAI has no field for the text of reasoning. Of the two names in use clients read one.
-    """
+    """The answer itself."""
 
     role: Literal["assistant"] = "assistant"
     content: str | None
+    """Null if the answer consists of calls only."""
     refusal: None = None
     annotations: tuple[()] = ()
     reasoning_content: str | UnsetType = UNSET
+    """OpenAI has no field for it. Of the two names in use clients read one."""
     reasoning: str | UnsetType = UNSET
-    tool_calls: list[ToolCall] | UnsetType = UNSET
+    tool_calls: list[AnswerCall] | UnsetType = UNSET
 
 
 class Choice(msgspec.Struct, kw_only=True):
@@ -73,6 +73,7 @@ class Choice(msgspec.Struct, kw_only=True):
     message: AnswerMessage
     logprobs: ChatLogprobs | None = None
     finish_reason: str
+    """`length` at `max_completion_tokens` or the end of the context."""
 
 
 class ChatCompletion(msgspec.Struct, kw_only=True):
@@ -81,12 +82,14 @@ class ChatCompletion(msgspec.Struct, kw_only=True):
     id: str
     object: Literal["chat.completion"] = "chat.completion"
     created: int
+    """Unix seconds."""
     model: str
     choices: list[Choice]
     usage: Usage
     service_tier: str
     system_fingerprint: str
     metadata: dict[str, str] | UnsetType = UNSET
+    """The request's own."""
 
 
 class ChatCompletionBuilder:
@@ -133,7 +136,7 @@ class _ChoiceBuilder:
         self.finish_reason = ""
         self._texts: list[str] = []
         self._thoughts: list[str] = []
-        self._calls: list[ToolCall] = []
+        self._calls: list[AnswerCall] = []
         self._arguments: list[list[str]] = []
         self._scores: list[TokenScore] = []
 
@@ -145,7 +148,7 @@ class _ChoiceBuilder:
             case ReasoningDelta(text):
                 self._thoughts.append(text)
             case ToolCallStart():
-                self._calls.append(ToolCall(delta.id or "", Function(delta.name)))
+                self._calls.append(AnswerCall(delta.id or "", AnswerFunction(delta.name)))
                 self._arguments.append([])
             case ToolCallArguments(index, text):
                 self._arguments[index].append(text)

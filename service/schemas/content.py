@@ -19,10 +19,11 @@ MAX_PARTS = 2048
 
 
 class TextPart(msgspec.Struct, tag_field="type", tag="text", forbid_unknown_fields=True):
-    """A piece of text. `prompt_cache_breakpoint` is accepted: our cache finds prefixes itself."""
+    """A piece of text."""
 
     text: str
     prompt_cache_breakpoint: dict[str, Raw] | None = None
+    """To no effect: the prefix cache finds prefixes by itself."""
 
 
 class RefusalPart(msgspec.Struct, tag_field="type", tag="refusal", forbid_unknown_fields=True):

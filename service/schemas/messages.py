@@ -9,10 +9,11 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 import msgspec
-from msgspec import Meta, Raw
+from msgspec import Meta, Raw, field
 
 from service.errors import NotSupported, ValidationFault
 from service.schemas.content import Content, text_of
+from service.schemas.json_value import null
 
 Name = Annotated[str, Meta(max_length=256)]
 CallId = Annotated[str, Meta(max_length=512)]
@@ -43,29 +44,29 @@ class UserMessage(msgspec.Struct, tag_field="role", tag="user", forbid_unknown_f
 
 
 class CalledFunction(msgspec.Struct, forbid_unknown_fields=True):
-    """Name and arguments of a call; the arguments are JSON in a string, as the model wrote it.
-
-    `parsed_arguments` is what the SDK's helpers add to an answer that they hand out.
-    """
+    """Name and arguments of a call."""
 
     name: Annotated[str, Meta(max_length=1024)]  # as long as a model may have made it
     arguments: str
-    parsed_arguments: Raw = Raw(b"null")
+    """JSON in a string, as the model wrote it."""
+    parsed_arguments: Raw = field(default_factory=null)
+    """What the SDK's helpers add to an answer that they hand out."""
 
 
 class ToolCall(msgspec.Struct, forbid_unknown_fields=True):
-    """A call in an earlier answer; `index` is a leftover of streamed answers."""
+    """A call in an earlier answer."""
 
     id: CallId
     function: CalledFunction
     type: Literal["function"] | None = "function"
     index: Annotated[int, Meta(ge=0, le=1024)] | None = None
+    """A leftover of streamed answers."""
 
 
 class AssistantMessage(
     msgspec.Struct, tag_field="role", tag="assistant", forbid_unknown_fields=True
 ):
-    """An earlier answer: text, calls, or both. `parsed` is what the SDK's helpers add."""
+    """An earlier answer: at least one of text, calls and reasoning."""
 
     content: Content | None = None
     refusal: str | None = None
@@ -76,7 +77,8 @@ class AssistantMessage(
     reasoning: str | None = None
     annotations: list[Raw] | None = None
     audio: dict[str, Raw] | None = None
-    parsed: Raw = Raw(b"null")
+    parsed: Raw = field(default_factory=null)
+    """What the SDK's helpers add."""
 
 
 class ToolMessage(msgspec.Struct, tag_field="role", tag="tool", forbid_unknown_fields=True):

@@ -2,7 +2,7 @@
 
 A template is the operator's code and its variables are that code's arguments, so there is a list:
 what models in use offer to their users, each with its type. What a template does not read is
-accepted and reported in a warning (`service.prompt`).
+accepted and reported in a warning (`service.prompt_source`).
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ ALLOWED: Final = MappingProxyType[str, type[bool] | type[int] | type[str]](
 )
 MAX_CHARS = 256
 _MAX_RAW_BYTES = 12 * MAX_CHARS + 2
-_MAX_INT = 2**31 - 1
+MAX_INT = 2**31 - 1
 _FIELD = "chat_template_kwargs"
 
 
@@ -66,7 +66,7 @@ def _checked(name: str, raw: msgspec.Raw) -> bool | int | str:
     if type(value) is not kind:  # and not isinstance: true is an int too
         raise ValidationFault(f"Invalid {at}: expected `{kind.__name__}`.", param=at)
     is_long = isinstance(value, str) and len(value) > MAX_CHARS
-    if is_long or (isinstance(value, int) and abs(value) > _MAX_INT):
+    if is_long or (isinstance(value, int) and abs(value) > MAX_INT):
         raise ValidationFault(f"Invalid {at}: the value is too large.", param=at)
     assert isinstance(value, bool | int | str)
     return value

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 import msgspec
-from msgspec import Meta, Raw
+from msgspec import Meta, Raw, field
 
 from service.body import decode
 from service.errors import NotSupported
+from service.schemas.json_value import JsonSchema, null
 
 MAX_DESCRIPTION_CHARS = 16 * 1024
 
@@ -16,19 +17,18 @@ FunctionName = Annotated[str, Meta(pattern=r"^[a-zA-Z0-9_-]{1,64}\Z")]
 
 
 class FunctionDefinition(msgspec.Struct, forbid_unknown_fields=True):
-    """A function by name. `parameters` is a JSON schema, kept as it was written.
-
-    With `strict` a call follows the schema whenever there is one; without, where it is forced.
-    """
+    """A function by name."""
 
     name: FunctionName
     description: Annotated[str, Meta(max_length=MAX_DESCRIPTION_CHARS)] | None = None
-    parameters: Raw = Raw(b"null")
+    parameters: JsonSchema = field(default_factory=null)
+    """The JSON schema of the arguments."""
     strict: bool | None = None
+    """Arguments follow the schema whenever there is a call; without it where a call is forced."""
 
 
 class FunctionTool(msgspec.Struct, tag_field="type", tag="function", forbid_unknown_fields=True):
-    """What `tools` holds for a function."""
+    """A function that may be called."""
 
     function: FunctionDefinition
 
@@ -39,26 +39,36 @@ class CustomTool(msgspec.Struct, tag_field="type", tag="custom"):
 
 Tool = FunctionTool | CustomTool
 Tools = Annotated[list[Tool], Meta(min_length=1)]
-ToolChoice = Literal["none", "auto", "required"] | dict[str, Raw]
+ToolWord = Literal["none", "auto", "required"]
+ToolChoice = ToolWord | dict[str, Raw]
+"""The object is a `NamedFunction` or an `AllowedChoice`, as its type says: `call_rule` reads it."""
 
 
-class _FunctionName(msgspec.Struct, forbid_unknown_fields=True):
+class ChosenName(msgspec.Struct, forbid_unknown_fields=True):
+    """Which function."""
+
     name: FunctionName
 
 
-class _NamedFunction(msgspec.Struct, forbid_unknown_fields=True):
-    function: _FunctionName
+class NamedFunction(msgspec.Struct, forbid_unknown_fields=True):
+    """One of the `tools`, by its name."""
+
+    function: ChosenName
     type: Literal["function"] = "function"
 
 
-class _AllowedTools(msgspec.Struct, forbid_unknown_fields=True):
+class AllowedTools(msgspec.Struct, forbid_unknown_fields=True):
+    """Some of the `tools`, and whether one of them must be called."""
+
     mode: Literal["auto", "required"]
-    tools: Annotated[list[_NamedFunction], Meta(min_length=1)]
+    tools: Annotated[list[NamedFunction], Meta(min_length=1)]
 
 
-class _AllowedChoice(msgspec.Struct, forbid_unknown_fields=True):
-    allowed_tools: _AllowedTools
-    type: Literal["allowed_tools"] = "allowed_tools"
+class AllowedChoice(msgspec.Struct, forbid_unknown_fields=True):
+    """Confines calls to some of the `tools`."""
+
+    allowed_tools: AllowedTools
+    type: Literal["allowed_tools"]
 
 
 class CallRule(msgspec.Struct, frozen=True):
@@ -80,11 +90,11 @@ def call_rule(choice: ToolChoice | None) -> CallRule:
     if kind == b'"custom"':
         raise NotSupported("Tools of type `custom` are not supported.", param="tool_choice.type")
     if kind == b'"allowed_tools"':
-        allowed = decode(body, _AllowedChoice, "tool_choice").allowed_tools
+        allowed = decode(body, AllowedChoice, "tool_choice").allowed_tools
         names = tuple(tool.function.name for tool in allowed.tools)
         param = "tool_choice.allowed_tools.tools"
         return CallRule(names, is_forced=allowed.mode == "required", param=param)
-    named = decode(body, _NamedFunction, "tool_choice").function.name
+    named = decode(body, NamedFunction, "tool_choice").function.name
     return CallRule((named,), is_forced=True, is_named=True, param="tool_choice.function.name")
 
 

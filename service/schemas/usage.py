@@ -11,9 +11,10 @@ if TYPE_CHECKING:
 
 
 class PromptTokensDetails(msgspec.Struct, frozen=True):
-    """Parts of the prompt; `cached_tokens` were found in the prefix cache."""
+    """Parts of the prompt."""
 
     cached_tokens: int = 0
+    """Found in the prefix cache."""
     audio_tokens: int = 0
 
 

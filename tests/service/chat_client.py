@@ -12,6 +12,7 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.routing import Route
 
+from engine.config import EngineConfig
 from engine.models.registry import resolve
 from engine.text.prompt_encoder import PromptEncoder
 from engine.text.templates.chat_template import ChatTemplate
@@ -20,7 +21,9 @@ from service.api.chat import ChatApi, ChatLimits
 from service.exchange import SCOPE_KEY, Exchange
 from service.generation import Generator
 from service.middleware.errors import ErrorMiddleware, error_handlers
-from service.served_model import ServedModel, ServedModels, load_text
+from service.models.manager import ModelManager
+from service.models.registry import ModelRegistry, RegisteredModel
+from service.served_model import ServedModel, load_text
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Sequence
@@ -64,6 +67,12 @@ def body_of(**fields: object) -> bytes:
     return json.dumps({"model": MODEL, "messages": USER} | fields).encode()
 
 
+def manager_of(client: EngineClient, model: ServedModel) -> ModelManager:
+    """Of one model, which the engine loads by itself."""
+    registered = RegisteredModel(config=EngineConfig(model.card), load_text=lambda: model)
+    return ModelManager(ModelRegistry([registered]), lambda: client, model)
+
+
 class ChatApp:
     """ASGI application; `exchanges` are in the order of the requests."""
 
@@ -72,7 +81,7 @@ class ChatApp:
     ) -> None:
         self.client = client
         self.exchanges: list[Exchange] = []
-        api = ChatApi(ServedModels([model]), Generator(lambda: client, **options), limits)
+        api = ChatApi(Generator(manager_of(client, model), **options), limits)
         routes = [Route("/v1/chat/completions", api.create, methods=["POST"])]
         self._app: ASGIApp = Starlette(
             routes=routes,

@@ -39,7 +39,9 @@ def test_help_mentions_every_setting_its_default_and_its_variable(
 
 def test_no_command_shows_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main([]) == 0
-    assert "serve [MODEL]" in capsys.readouterr().out
+    text = capsys.readouterr().out
+    for command in ("serve [MODEL]", "doctor [MODEL]", "models [MODEL]", "config", "version"):
+        assert f"\n  {command} " in text
 
 
 @pytest.mark.parametrize(
@@ -80,6 +82,24 @@ def test_what_config_prints_can_be_read_back(
     file = tmp_path_factory.mktemp("config") / "kvorum.toml"
     file.write_text(capsys.readouterr().out)
     assert load(["--config", str(file)], {}).settings == load(argv, {}).settings
+
+
+@pytest.mark.parametrize("command", ["doctor", "models", "config"])
+def test_every_command_takes_the_flags_of_serve(
+    command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "2000")
+    with pytest.raises(SystemExit):
+        cli.main([command, "--help"])
+    text = capsys.readouterr().out
+    assert all(knob.is_positional or f"{knob.flag} " in text for knob in all_knobs())
+
+
+def test_a_reader_that_leaves_is_no_error() -> None:
+    command = f"{sys.executable} -m service doctor | head -1; echo ${{PIPESTATUS[0]}}"
+    result = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)
+    assert result.stderr == ""
+    assert result.stdout.splitlines()[-1] == "0"
 
 
 def test_an_unknown_model_is_3(capsys: pytest.CaptureFixture[str]) -> None:

@@ -342,7 +342,11 @@ def test_two_servers_that_start_together_do_not_share_a_port() -> None:
 
 @pytest.mark.parametrize(
     ("host", "reason"),
-    [("192.0.2.1", "is no address of this machine"), ("no.such.invalid", "no such address")],
+    [
+        ("192.0.2.1", "is no address of this machine"),
+        ("no.such.invalid", "no such address"),
+        ("a..b", "no such address"),
+    ],
 )
 def test_an_address_that_is_not_ours_is_told(host: str, reason: str) -> None:
     with pytest.raises(CannotBind, match=reason):
