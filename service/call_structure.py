@@ -16,9 +16,13 @@ from service.schema_bounds import read_schema
 from service.structure import Held, Structure, refused
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from service.served_model import ServedModel
+
+
+MAX_PARTS = 16
+"""So many functions are looked at one by one where they cannot be kept to together."""
 
 
 class Function(msgspec.Struct, frozen=True):
@@ -79,10 +83,12 @@ def with_calls(
             "This model's calls cannot be told from its reasoning: `strict` needs a call that is forced.",
             param="tools",
         )
+    schemas = _schemas(wish, form)
     with _placed(wish.functions):
-        text = calls.of_calls_in_text(form, _schemas(wish, form), is_one_call=wish.is_one_call)
+        text = calls.of_calls_in_text(form, schemas, is_one_call=wish.is_one_call)
     strict = [function for function in wish.functions if function.is_strict]
-    return Structure(text, _param(strict), Held.CALLS_IN_TEXT)
+    parts = _parts(strict, schemas)
+    return Structure(text, _param(strict), Held.CALLS_IN_TEXT, parts=parts)
 
 
 def _call_form(served: ServedModel) -> calls.CallForm | None:
@@ -117,7 +123,8 @@ def _forced(wish: CallWish, form: calls.CallForm | None) -> Structure:
     schemas = {function.name: _arguments(function) for function in wish.functions}
     with _placed(wish.functions):
         text = calls.of_calls(form, schemas, is_one_call=wish.is_one_call)
-    return Structure(text, _param(wish.functions), Held.CALLS)
+    parts = _parts(wish.functions, schemas)
+    return Structure(text, _param(wish.functions), Held.CALLS, parts=parts)
 
 
 def _calls_or_form(wish: CallWish, structure: Structure, form: calls.CallForm) -> Structure:
@@ -128,7 +135,9 @@ def _calls_or_form(wish: CallWish, structure: Structure, form: calls.CallForm) -
         text = calls.of_calls_or_form(
             form, schemas, structure.grammar, is_one_call=wish.is_one_call
         )
-    return Structure(text, structure.param, Held.CALLS_OR_ANSWER)
+    strict = [function for function in wish.functions if function.is_strict]
+    parts = ((structure.param, structure.grammar), *_parts(strict, schemas))
+    return Structure(text, structure.param, Held.CALLS_OR_ANSWER, parts=parts)
 
 
 def _schemas(wish: CallWish, form: calls.CallForm) -> dict[str, dict[str, object]]:
@@ -164,6 +173,15 @@ def _placed(functions: Sequence[Function]) -> Iterator[None]:
     except calls.BadArguments as error:
         (param,) = (f.param for f in functions if f.name == error.function)
         raise refused(param, str(error)) from None
+
+
+def _parts(
+    functions: Sequence[Function], schemas: Mapping[str, Mapping[str, object]]
+) -> tuple[tuple[str, str], ...]:
+    return tuple(
+        (function.param, grammar.of_kept(schemas[function.name]))
+        for function in functions[:MAX_PARTS]
+    )
 
 
 def _param(functions: Sequence[Function]) -> str:

@@ -12,7 +12,8 @@ import msgspec
 
 from engine.text.detokenizer import Detokenizer
 from engine.text.stop_matcher import StopMatcher
-from engine.text.tool_parsers.base import ContentDelta, ToolCallStart
+from engine.text.tool_parsers.base import ContentDelta, ToolCallArguments, ToolCallStart
+from engine.text.tool_parsers.json_scanner import JsonScanner
 from service.deltas import ChoiceDelta, ReasoningDelta
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from engine.protocol import TokenLogprobs
     from engine.text.reasoning_parsers.base import ReasoningParser
     from engine.text.tokenizer import Tokenizer
-    from engine.text.tool_parsers.base import ToolCallArguments, ToolParser
+    from engine.text.tool_parsers.base import ToolParser
     from service.deltas import Delta
     from service.held_scores import HeldScores
 
@@ -34,7 +35,8 @@ class ChoiceText:
     `num_tokens` counts the ids up to the one that completed a stop string; what is pushed after it
     is swallowed. Without a parser reasoning and calls stay in the text, without `scores` nobody
     asked for log-probabilities. `new_call_id` makes the ids of calls. With `is_one_call` a second
-    call ends the choice as a stop string would. The text goes on after `prompt_ids`, if there are
+    call ends the choice as a stop string would; with `is_calls_only` nothing but calls is told, as
+    where one is cut off before its name. The text goes on after `prompt_ids`, if there are
     any. One of `stop_token_ids` has a score, but no text; mostly the engine keeps them to itself.
     """
 
@@ -49,6 +51,7 @@ class ChoiceText:
         reasoning_parser: ReasoningParser | None = None,
         tool_parser: ToolParser | None = None,
         is_one_call: bool = False,
+        is_calls_only: bool = False,
         scores: HeldScores | None = None,
         prompt_ids: Sequence[int] = (),
         stop_token_ids: frozenset[int] = frozenset(),
@@ -57,7 +60,6 @@ class ChoiceText:
         self.num_reasoning_tokens = 0
         self.is_stopped = False
         self.has_stop_token = False
-        self.has_tool_calls = False
         self._index = index
         self._new_call_id = new_call_id
         self._detokenizer = _detokenizer_after(prompt_ids, tokenizer, skip_special_tokens)
@@ -66,11 +68,18 @@ class ChoiceText:
         self._reasoning_parser = reasoning_parser
         self._tool_parser = tool_parser
         self._is_one_call = is_one_call
+        self._is_calls_only = is_calls_only
+        self._arguments = JsonScanner()  # of the last call
         self._has_all_calls = False
         self._scores = scores
         self._counts_each = (
             bool(stop) or is_one_call or scores is not None or reasoning_parser is not None
         )
+
+    @property
+    def has_tool_calls(self) -> bool:
+        """Whether it has calls, and the arguments of the last one are whole."""
+        return self._arguments.is_done
 
     def push(
         self, token_ids: Sequence[int], logprobs: Sequence[TokenLogprobs] = ()
@@ -158,9 +167,13 @@ class ChoiceText:
                     self.is_stopped = self._has_all_calls = True
                     self._tool_parser = None  # it has nothing more to say
                     break
-                self.has_tool_calls = True
+                self._arguments = JsonScanner()
                 if delta.id is None:
                     delta = msgspec.structs.replace(delta, id=self._new_call_id())
+            elif isinstance(delta, ToolCallArguments):
+                self._arguments.scan(delta.text)
+            elif self._is_calls_only:
+                continue
             named.append(delta)
         return named
 

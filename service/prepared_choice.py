@@ -68,6 +68,7 @@ def _answer(
         ),
         tool_parser=tool_parser,
         is_one_call=request.is_one_call,
+        is_calls_only=tool_format is not None and held is Held.CALLS,
         scores=_scores(prepared),
     )
 

@@ -32,6 +32,8 @@ class Structure(msgspec.Struct, frozen=True):
     held: Held = Held.ANSWER
     may_look_like_calls: bool = False
     """Whether an answer of the form could be taken for calls of tools."""
+    parts: tuple[tuple[str, str], ...] = ()
+    """What it was made of, as far as the fault may be there: the field, and a grammar for it alone."""
 
 
 def refused(param: str, reason: str) -> BadRequest:

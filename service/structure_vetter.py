@@ -32,6 +32,9 @@ MAX_CACHE_BYTES = 8 << 20
 MAX_KILLERS = 64
 KILLER_REFUSED_S = 60.0
 
+_TOO_LARGE = "it is too large, or nested too deeply"
+_TOO_LONG = "it takes too long to work out"
+
 
 class _Killed(Exception):
     """The worker has not answered; the text says why."""
@@ -59,26 +62,42 @@ class StructureVetter:
         Overloaded: too many others wait to be looked at.
         InternalFault: no worker can be started.
         """
-        key = (structure.grammar, vocabulary)
-        fault = self._recall(key)
-        if fault is None:
-            if self._num_waiting >= MAX_WAITING:
-                raise Overloaded("Too many new grammars wait to be looked at. Try later.")
-            self._num_waiting += 1
-            try:
-                async with self._one:  # whoever waited may find that another has asked the same
-                    fault = self._recall(key)
-                    if fault is None:
-                        fault = await self._vet(key)
-            except UnusableVocabulary:
-                raise NotSupported(
-                    "Answers of this model cannot be held to a form: its tokens are of an unknown kind.",
-                    param=structure.param,
-                ) from None
-            finally:
-                self._num_waiting -= 1
+        try:
+            param, fault = await self._fault_in(structure, vocabulary)
+        except UnusableVocabulary:
+            raise NotSupported(
+                "Answers of this model cannot be held to a form: its tokens are of an unknown kind.",
+                param=structure.param,
+            ) from None
         if fault:
-            raise refused(structure.param, fault)
+            raise refused(param, fault)
+
+    async def _fault_in(self, structure: Structure, vocabulary: Vocabulary) -> tuple[str, str]:
+        """The field at fault, and why; "" if nothing is."""
+        whole = structure.param, await self._fault_of((structure.grammar, vocabulary))
+        end_s = anyio.current_time() + self._max_vet_s
+        # What takes too long as a whole is not tried again by its parts.
+        if whole[1] and whole[1] not in (_TOO_LARGE, _TOO_LONG):
+            for param, grammar in structure.parts:
+                if fault := await self._fault_of((grammar, vocabulary)):
+                    return param, fault
+                if anyio.current_time() > end_s:
+                    break
+        return whole
+
+    async def _fault_of(self, key: _Key) -> str:
+        fault = self._recall(key)
+        if fault is not None:
+            return fault
+        if self._num_waiting >= MAX_WAITING:
+            raise Overloaded("Too many new grammars wait to be looked at. Try later.")
+        self._num_waiting += 1
+        try:
+            async with self._one:  # whoever waited may find that another has asked the same
+                fault = self._recall(key)
+                return await self._vet(key) if fault is None else fault
+        finally:
+            self._num_waiting -= 1
 
     def _recall(self, key: _Key) -> str | None:
         """What was found before; None if nothing was."""
@@ -115,8 +134,8 @@ class StructureVetter:
                 self._warm = vocabulary
                 return fault
         except anyio.BrokenWorkerProcess:
-            raise _Killed("it is too large, or nested too deeply") from None
-        raise _Killed("it takes too long to work out")
+            raise _Killed(_TOO_LARGE) from None
+        raise _Killed(_TOO_LONG)
 
     def _note_killer(self, key: _Key, reason: str) -> None:
         self._killers[key] = anyio.current_time() + KILLER_REFUSED_S, reason

@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 MAX_ROOTS = 16
+MAX_CONDEMNED = 64
 MAX_USES = 4096
-"""Tokens after which a root is made anew when nobody holds it: what it has learned takes memory."""
+"""Tokens after which a root is not kept: what it has learned takes memory."""
 
 STACK_BYTES = 8 << 20
 """For what was vetted on a quarter of it."""
@@ -36,6 +37,8 @@ class Root:
         self.num_tokens = 0
         self.is_condemned = False
         """It costs too much, or has failed: its rows are to end."""
+        self.is_heavy = False
+        """What it has learned takes memory: it is not kept when nobody holds it."""
         self._spent_s = 0.0
 
     def copy(self) -> LLMatcher | None:
@@ -58,6 +61,7 @@ class GrammarCompiler:
         self._opened: OpenVocabulary | None = None
         self._thread: ThreadPoolExecutor | None = None
         self._roots: OrderedDict[str, Root] = OrderedDict()
+        self._condemned: OrderedDict[str, None] = OrderedDict()
 
     @property
     def opened(self) -> OpenVocabulary:
@@ -67,15 +71,33 @@ class GrammarCompiler:
 
     def root(self, grammar: str) -> Root:
         """The grammar at its beginning, perhaps not ready yet."""
-        root = self._roots.pop(grammar, None)
-        if root is None or (root.num_tokens > MAX_USES and not root.is_condemned):
-            if self._thread is None:
-                self._thread = one_thread("engine-grammars", STACK_BYTES)
-            root = Root(self._thread.submit(self._compile, grammar))
+        self._forget()
+        root = self._roots.pop(grammar, None) or Root(self._begin(grammar))
+        if grammar in self._condemned:
+            root.is_condemned = True
         self._roots[grammar] = root
-        if len(self._roots) > MAX_ROOTS:
-            self._roots.popitem(last=False)
         return root
+
+    def _forget(self) -> None:
+        """Those that have learned much, and the oldest; of the condemned only that they are."""
+        for grammar, root in list(self._roots.items()):
+            if root.is_condemned:
+                self._condemned[grammar] = None
+            if root.is_condemned or root.is_heavy or root.num_tokens > MAX_USES:
+                del self._roots[grammar]
+        while len(self._roots) >= MAX_ROOTS:
+            self._roots.popitem(last=False)
+        while len(self._condemned) > MAX_CONDEMNED:
+            self._condemned.popitem(last=False)
+
+    def _begin(self, grammar: str) -> Future[LLMatcher | None]:
+        if grammar in self._condemned:
+            nothing: Future[LLMatcher | None] = Future()
+            nothing.set_result(None)
+            return nothing
+        if self._thread is None:
+            self._thread = one_thread("engine-grammars", STACK_BYTES)
+        return self._thread.submit(self._compile, grammar)
 
     def _compile(self, grammar: str) -> LLMatcher | None:
         try:

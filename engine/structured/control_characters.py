@@ -16,7 +16,9 @@ _ONE = (
 )
 _IN_TEXT = re.compile(_RAW)
 _IN_PATTERN = re.compile(
-    rf"(?P<control>{_ONE}|\[(?:{_ONE}|-)+\])|\\.|\[(?:\\.|[^\]\\])*\]|.", re.DOTALL
+    # Possessive, and a set without an end is one too: else many of them would cost their square.
+    rf"(?P<control>{_ONE}|\[(?:{_ONE}|-)++\])|\\.|\[(?:\\.|[^\]\\])*+\]?|.",
+    re.DOTALL,
 )
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from engine.structured.lark import OPTIONS
 from engine.structured.subschemas import children, walk
+from engine.text import json_pointer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -20,11 +22,21 @@ _MAX_PLACE_CHARS = 100
 _COMMON = ("$schema", "$id", "$defs", "definitions")
 """What references from inside need. One to anything else of the root ends the search early."""
 
+_AT = re.compile(r"(?:at )?(\d+)\((\d+)\): (.*)", re.DOTALL)
+_OF_SCHEMA = "failed to compile JSON schema: "
+_REGEX = re.compile(r"invalid regex (\".*\") \(in regex\): ")
+_LEFT_OUT = ("; following special tokens", " in a registry")
+"""What follows these is of no use to anybody outside."""
+
+_INTERNAL = ("lexer error: ", "Parser Error", "assertion failed", "internal error", "ff_tokens")
+_TOO_COMPLEX = ("too many expressions", "fuel", "Too many items", "Current row has")
+
 _BETTER_WORDS = {
     "NoExtensionBias": "no answer can follow it to an end",
     "oneOf constraints are not supported": "`oneOf` is supported only where the types, or constants "
     "of one property, tell its schemas apart; try `anyOf`",
     "Unimplemented keys": "these keywords are not supported",
+    "lexer error": "it cannot be read from there on",
 }
 
 
@@ -88,15 +100,15 @@ class _Search:
             return None
         target: object = self._root
         for name in ref[2:].split("/"):
-            target = target.get(_plain(name)) if isinstance(target, dict) else None
+            target = target.get(json_pointer.read(name)) if isinstance(target, dict) else None
         return (unquote(ref[1:]), target) if isinstance(target, dict) else None
 
     def _unresolved(self) -> str:
         """All references are looked up before anything is compiled."""
-        for place, schema in walk(self._root):
+        for ways, schema in walk(self._root):
             ref = schema.get("$ref")
             if isinstance(ref, str) and self._is_fault({"$ref": ref, "$defs": {"x": self._root}}):
-                return place.removeprefix("#") and place
+                return "".join(("#", *ways)) if ways else ""
         return ""
 
     def _is_in(self, schemas: Sequence[tuple[str, object]]) -> bool:
@@ -110,18 +122,29 @@ class _Search:
         return _first_line(self._fault_of(text)) == self._fault
 
 
-def _plain(name: str) -> str:
-    return unquote(name).replace("~1", "/").replace("~0", "~")
-
-
 def _first_line(fault: str) -> str:
     return fault.split("\n", 1)[0].strip()
 
 
+def _last_error(fault: str) -> str:
+    return _first_line(fault.rsplit("error: ", 1)[-1])
+
+
 def _worded(fault: str) -> str:
-    line = _first_line(fault).split(" in a registry", 1)[0]
+    if found := _AT.match(fault):
+        line, column, rest = found.groups()
+        if rest.startswith(_OF_SCHEMA):  # whose text is one line of ours
+            return _worded(rest.removeprefix(_OF_SCHEMA))
+        if regex := _REGEX.match(rest):
+            return f"{_last_error(rest)} in {regex[1]}"
+        return f"line {line}, column {column}: {_worded(rest)}"
+    line = _first_line(fault)
+    if any(word in line for word in _TOO_COMPLEX) or line.startswith(_INTERNAL):
+        return "it is too complex"
+    for word in _LEFT_OUT:
+        line = line.split(word, 1)[0]
     if line.endswith(":"):  # a picture of the regular expression follows, then what is wrong
-        return f"{line} {fault.rsplit('error: ', 1)[-1].strip()}"
+        return f"{line} {_last_error(fault)}"
     for theirs, ours in _BETTER_WORDS.items():
         if line.startswith(theirs):
             return ours + (line.removeprefix(theirs) if ours.endswith("supported") else "")

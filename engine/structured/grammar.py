@@ -24,7 +24,12 @@ class BadGrammar(Exception):
 
 def of_schema(schema: Mapping[str, object]) -> str:
     """JSON of that schema. Raises BadGrammar."""
-    plain = json.dumps(_kept(schema))
+    return of_kept(_kept(schema))
+
+
+def of_kept(schema: Mapping[str, object]) -> str:
+    """JSON of a schema that is as the library keeps it. Raises BadGrammar."""
+    plain = json.dumps(schema)
     try:
         return llguidance.LLMatcher.grammar_from_json_schema(plain, overrides=JSON_OPTIONS)
     except ValueError as error:
@@ -62,7 +67,8 @@ def of_source(source: str) -> str:
 
 
 def arguments_of(schema: Mapping[str, object]) -> dict[str, object]:
-    """A function's parameters as the schema of its arguments, which are always an object.
+    """A function's parameters as the schema of its arguments, which are always an object; as the
+    library keeps it.
 
     Raises BadGrammar: it allows none."""
     plain = _kept(schema)
@@ -84,7 +90,7 @@ def _without_options(schema: object) -> Any:
     """A schema that cannot tell the library to be less strict."""
     if isinstance(schema, list):
         return [_without_options(item) for item in schema]
-    if not isinstance(schema, dict):
+    if not isinstance(schema, dict) or not schema:
         return schema
     plain: dict[str, object] = {}
     for key, item in schema.items():

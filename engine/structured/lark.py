@@ -96,6 +96,8 @@ class LarkWriter:
 def literal(text: str) -> str:
     """A string of Lark, which takes no control characters."""
     quoted = json.dumps(text, ensure_ascii=False)
+    if quoted.isprintable():
+        return quoted
     return "".join(
         char if char.isprintable() or ord(char) > 0xFFFF else f"\\u{ord(char):04x}"
         for char in quoted

@@ -234,4 +234,5 @@ class RowGrammars:
             row.take_mask(self._compiler.opened.allowed_by(row.matcher))
         spent_s = time.thread_time() - begun_s
         row.root.spend(spent_s)
+        row.root.is_heavy |= spent_s > MAX_BATCH_S
         row.num_slow = NUM_QUICK if spent_s > MAX_BATCH_S else max(row.num_slow - 1, 0)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from engine.text import json_pointer
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
@@ -20,25 +22,29 @@ def children(schema: Mapping[str, object]) -> Iterator[tuple[str, dict[str, obje
     """The schemas right inside of it, each behind its part of a JSON pointer. Unknown keys may hold
     schemas too: a reference may lead there."""
     for key, item in schema.items():
-        if key in KEYS_OF_DATA:
+        if key in KEYS_OF_DATA or not isinstance(item, dict | list):
             continue
-        if key in KEYS_BY_NAME and isinstance(item, dict):
-            inside = [(f"/{_step(key)}/{_step(name)}", each) for name, each in item.items()]
-        elif isinstance(item, list):
-            inside = [(f"/{_step(key)}/{index}", each) for index, each in enumerate(item)]
+        way = f"/{json_pointer.written(key)}"
+        if isinstance(item, list):
+            inside = [(f"{way}/{n}", each) for n, each in enumerate(item) if isinstance(each, dict)]
+        elif key in KEYS_BY_NAME:
+            inside = [
+                (f"{way}/{json_pointer.written(name)}", each)
+                for name, each in item.items()
+                if isinstance(each, dict)
+            ]
         else:
-            inside = [(f"/{_step(key)}", item)]
-        yield from ((way, each) for way, each in inside if isinstance(each, dict))
+            inside = [(way, item)]
+        yield from inside
 
 
 def walk(
-    schema: Mapping[str, object], place: str = "#"
-) -> Iterator[tuple[str, Mapping[str, object]]]:
-    """The schema and all that are inside, with their places."""
-    yield place, schema
-    for way, child in children(schema):
-        yield from walk(child, place + way)
-
-
-def _step(name: str) -> str:
-    return name.replace("~", "~0").replace("/", "~1")
+    schema: Mapping[str, object],
+) -> Iterator[tuple[tuple[str, ...], Mapping[str, object]]]:
+    """The schema and all that are inside, in their order, with the ways to them."""
+    waiting: list[tuple[tuple[str, ...], Mapping[str, object]]] = [((), schema)]
+    while waiting:
+        ways, inner = waiting.pop()
+        yield ways, inner
+        if inner:
+            waiting += [((*ways, way), child) for way, child in reversed([*children(inner)])]

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 _BOUNDS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
+_SIZES = frozenset({*_BOUNDS, "multipleOf"})
+_MENDED = frozenset({*_BOUNDS, "uniqueItems", "propertyNames", "format"})
+_CHECKED = frozenset({*_SIZES, "const", "enum", "pattern", "patternProperties", "minProperties"})
 _MAX_DIGITS = 15
 _MAX_WHOLE = 2**53
 _NEXT_TO_ZERO = 1e-9
@@ -29,15 +32,24 @@ def fault_in_schema(schema: Mapping[str, object]) -> str:
     """Where the schema would not be kept to, and why; "" if nothing is known."""
     if "draft-03" in str(schema.get("$schema", "")):
         return "#/$schema: draft 3 is not supported"
-    for place, inner in walk(schema):
+    far, has_integers = "", False
+    for ways, inner in walk(schema):
+        has_integers = has_integers or "integer" in str(inner.get("type", ""))
+        if _CHECKED.isdisjoint(inner):
+            continue
         for fault in _faults(inner):
-            return f"{place}{fault}"
-    return ""
+            return "".join(("#", *ways, fault))
+        if not far and (key := _far_constant(inner)):
+            far = "".join(("#", *ways, f"/{key}: numbers of so many digits are not supported"))
+    # As an integer the library counts no further than 64 bits, wherever the type is said.
+    return far if has_integers else ""
 
 
 def mended(schema: dict[str, object]) -> dict[str, object]:
     """One schema, without those inside, as the library keeps it: what allows everything is left
     out, and bounds are such as hold."""
+    if _MENDED.isdisjoint(schema):
+        return schema
     changed = {key: value for key, value in schema.items() if not _is_idle(key, value)}
     _narrow_bounds(changed)
     _leave_zero(changed)
@@ -52,7 +64,7 @@ def _is_idle(key: str, value: object) -> bool:
         case "propertyNames":
             return value in ({}, True, {"type": "string"})
         case "format":
-            return value in _FORMATS_OF_NO_TEXT
+            return isinstance(value, str) and value in _FORMATS_OF_NO_TEXT
     return False
 
 
@@ -80,12 +92,9 @@ def _leave_zero(changed: dict[str, object]) -> None:
 
 
 def _faults(schema: Mapping[str, object]) -> Iterator[str]:
-    for key in (*_BOUNDS, "multipleOf", "const", "enum"):
-        bound = key not in ("const", "enum")
-        for number in _numbers(schema.get(key)):
-            if not _is_exact(number) or (bound and abs(number) >= _MAX_WHOLE):
-                yield f"/{key}: numbers of so many digits are not supported"
-        if not bound and are_in_value(schema.get(key)):
+    yield from _number_faults(schema)
+    for key in ("const", "enum"):
+        if are_in_value(schema.get(key)):
             yield f"/{key}: control characters are not supported"
     for key in ("pattern", "patternProperties"):
         patterns = schema.get(key)
@@ -100,15 +109,33 @@ def _faults(schema: Mapping[str, object]) -> Iterator[str]:
         yield "/minProperties: more than one property that is not in `required` is not supported"
 
 
+def _number_faults(schema: Mapping[str, object]) -> Iterator[str]:
+    for key in ("const", "enum", *(_SIZES & schema.keys())):
+        is_size = key in _SIZES
+        for number in _numbers(schema.get(key)):
+            if not _is_exact(number) or (is_size and abs(number) >= _MAX_WHOLE):
+                yield f"/{key}: numbers of so many digits are not supported"
+
+
+def _far_constant(schema: Mapping[str, object]) -> str:
+    """The key whose values have a number that is whole and large; "" for none."""
+    for key in ("const", "enum"):
+        if any(abs(number) >= _MAX_WHOLE for number in _numbers(schema.get(key))):
+            return key
+    return ""
+
+
 def _numbers(value: object) -> Iterator[int | float]:
     """All that stand in a value."""
-    if isinstance(value, dict):
-        value = list(value.values())
-    if isinstance(value, list):
-        for item in value:
-            yield from _numbers(item)
-    elif _is_number(value):
-        yield value
+    waiting = [value]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, dict):
+            waiting += value.values()
+        elif isinstance(value, list):
+            waiting += value
+        elif _is_number(value):
+            yield value
 
 
 def _names(value: object) -> list[str]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import re
 
-if TYPE_CHECKING:
-    import re
+SPACE = re.compile(r"\s*")
+"""As `end_of` takes it."""
 
 
 class TagFinder:

@@ -187,7 +187,7 @@ class ChatCompletionRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=
     guided_grammar: GrammarText | None = None
     """The older name of `structured_outputs.grammar`."""
     tools: Tools | None = None
-    """Functions that the model may call."""
+    """Functions that the model may call, each under a name of its own."""
     tool_choice: ToolChoice | None = None
     """`auto` if absent. `required`, a function or `allowed_tools`: calls only of what `tools`
     has."""

@@ -100,6 +100,7 @@ def _check_combinations(chat: ChatCompletionRequest) -> None:
         )
     _check_lengths(chat)
     _check_biases(chat)
+    _check_tool_names(chat)
     _check_tool_choice(chat)
     _check_continuation(chat)
 
@@ -128,6 +129,20 @@ def _check_biases(chat: ChatCompletionRequest) -> None:
                 f"The keys of `logit_bias` are token ids; {quoted(key)} is none.",
                 param=f"logit_bias.{key}",
             )
+
+
+def _check_tool_names(chat: ChatCompletionRequest) -> None:
+    """A call names its function: two of one name could not be told apart."""
+    seen: set[str] = set()
+    for index, tool in enumerate(chat.tools or ()):
+        if not isinstance(tool, FunctionTool):
+            continue
+        if tool.function.name in seen:
+            raise ValidationFault(
+                f"Two of the `tools` are named {quoted(tool.function.name)}.",
+                param=f"tools[{index}].function.name",
+            )
+        seen.add(tool.function.name)
 
 
 def _check_tool_choice(chat: ChatCompletionRequest) -> None:

@@ -117,7 +117,10 @@ def _of_vllm(
 
 
 def _of_schema(raw: Raw, param: str, max_bytes: int) -> Structure:
-    schema = read_schema(raw, param, max_bytes)
+    word = bytes(raw).strip()
+    if word == b"false":
+        raise refused(param, "it allows no value")
+    schema = {} if word == b"true" else read_schema(raw, param, max_bytes)
     try:
         return Structure(grammar.of_schema(schema), param)
     except grammar.BadGrammar as error:

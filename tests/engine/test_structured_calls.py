@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,7 @@ from engine.structured.vocabulary import (
     is_control,
 )
 from engine.text.tokenizer import Tokenizer
+from engine.text.tool_parsers.argument_types import ArgumentTypes
 from engine.text.tool_parsers.leading_calls import LeadingCallParser
 from engine.text.tool_parsers.select import FORMATS, tool_parser_named
 from tests.engine.text.test_tool_parsers import joined
@@ -475,3 +478,86 @@ def test_definitions_are_not_written_out_without_end(texts: Model) -> None:
             {"f": {"type": "object", "properties": properties, "$defs": defs}},
             is_one_call=True,
         )
+
+
+WIDE = [{"$ref": "#/$defs/d0"}] * 8
+
+
+def tower(choices: list[dict[str, str]], last: Any) -> dict[str, Any]:
+    """Definitions of which each is a choice between the next one and itself, many times."""
+    levels = {
+        f"d{n}": {"anyOf": [{"$ref": each["$ref"].replace("d0", f"d{n + 1}")} for each in choices]}
+        for n in range(9)
+    }
+    return {
+        "type": "object",
+        "properties": {f"p{n}": {"$ref": "#/$defs/d0"} for n in range(100)},
+        "$defs": {**levels, "d9": last},
+    }
+
+
+@pytest.mark.parametrize(
+    "last",
+    [
+        {"type": "integer"},
+        {"type": ["string", "null"]},
+        {"enum": ["a", 1]},
+        {"anyOf": [{"$ref": "#/$defs/d0"}, {"type": "null"}]},
+    ],
+    ids=str,
+)
+def test_definitions_that_are_choices_of_each_other_cost_no_more_than_their_text(
+    texts: Model, last: Any
+) -> None:
+    schema = tower(WIDE, last)
+    form = texts.form("glm45", "")
+    begun_s = time.thread_time()
+    with suppress(BadArguments):
+        of_calls(form, {"f": schema}, is_one_call=True)
+    assert of_calls(form, {"f": loosened(schema)}, is_one_call=True)
+    types = ArgumentTypes(tools_of({"f": schema}))
+    found = {types.of("f", f"p{n}") for n in range(100)}
+    assert len(found) == 1
+    assert time.thread_time() - begun_s < 0.5
+
+
+def test_all_definitions_that_types_depend_on_are_known_however_they_are_reached() -> None:
+    defs = {
+        **{f"d{n}": {"anyOf": [{"$ref": f"#/$defs/d{n + 1}"}, {"const": n}]} for n in range(500)},
+        "d500": {"type": "string"},
+        "a b/~": {"anyOf": [{"$ref": "#/$defs/round"}, {"type": "null"}]},
+        "round": {"oneOf": [{"$ref": "#/$defs/a%20b~1~0"}]},
+    }
+    declared = {
+        "far": {"$ref": "#/$defs/d0"},
+        "near": {"$ref": "#/$defs/d400"},
+        "round": {"$ref": "#/$defs/a%20b~1~0"},
+        "missing": {"$ref": "#/$defs/no"},
+        "plain": {"anyOf": [{"type": "null"}] * 100 + [{"type": "array"}]},
+    }
+    types = ArgumentTypes(tools_of({"f": {"properties": declared, "$defs": defs}}))
+    assert types.of("f", "far") == {"string", "integer", "number"}
+    assert types.of("f", "near") == {"string", "integer", "number"}
+    assert types.of("f", "plain") == {"null", "array"}
+    for name in ("round", "missing", "nobody"):
+        assert types.of("f", name) == frozenset()
+    assert types.of("g", "far") == frozenset()
+
+
+def test_choices_of_many_arguments_are_written_once(texts: Model) -> None:
+    kinds = {"enum": [f"value {n}" for n in range(500)]}
+    nullable = {"anyOf": [{"$ref": "#/$defs/kinds"}, {"type": "null"}]}
+    schema = {
+        "type": "object",
+        "properties": {f"p{n}": nullable for n in range(50)},
+        "$defs": {"kinds": kinds},
+    }
+    assert len(of_calls(texts.form("glm45", ""), {"f": schema}, is_one_call=True)) < 50_000
+
+
+@pytest.mark.parametrize("required", [[[]], [5], "a"])
+def test_what_is_no_list_of_names_is_not_required(texts: Model, required: object) -> None:
+    schema: Any = {"properties": {"a": {}}, "required": required}
+    with pytest.raises(BadArguments):
+        of_calls(texts.form("glm45", ""), {"f": schema}, is_one_call=True)
+    assert loosened(schema)["required"] == []

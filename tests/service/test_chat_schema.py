@@ -180,6 +180,7 @@ BAD: list[tuple[int, str | None, str | None, bytes]] = [
     (422, "unsupported_parameter", "tools[0].type", body_of(tools=[{"type": "custom"}])),
     (422, "invalid_value", "tool_choice", body_of(tool_choice="maybe")),
     (422, "invalid_value", "tools", body_of(tool_choice="required")),
+    (422, "invalid_value", "tools[2].function.name", body_of(tools=[TOOL, tool(name="g"), TOOL])),
     (
         422,
         "invalid_value",

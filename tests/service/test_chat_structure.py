@@ -126,6 +126,41 @@ def test_what_tags_cannot_promise_is_asked_for_by_strict_functions_only(name: st
         assert "`a`: `pattern`" in refused.value.message
 
 
+@pytest.mark.parametrize("name", ["hermes", "glm45"])
+def test_of_calls_the_vetter_is_told_which_functions_they_were_made_of(name: str) -> None:
+    served = model_of(TEMPLATES[name])
+    functions = [tool(), tool("g", strict=True)]
+    forced = found(served, tools=functions, tool_choice="required")
+    free = found(served, tools=functions)
+    beside = found(served, tools=functions, **JSON_OBJECT)
+    params = [f"tools[{index}].function.parameters" for index in (0, 1)]
+    for structure, expected in (
+        (forced, params),
+        (free, params[1:]),
+        (beside, ["response_format", *params[1:]]),
+    ):
+        assert structure is not None
+        assert [param for param, _ in structure.parts] == expected
+        assert all("json_schema" in grammar for _, grammar in structure.parts)
+
+
+@pytest.mark.parametrize("schema", [True, "true", " true "])
+@pytest.mark.parametrize("field", ["guided_json", "structured_outputs"])
+def test_a_schema_that_is_true_allows_any_json(field: str, schema: object) -> None:
+    value = schema if field == "guided_json" else {"json": schema}
+    anything = found(served_model(), **{field: value})
+    assert anything == found(
+        served_model(), **{field: {} if field == "guided_json" else {"json": {}}}
+    )
+
+
+def test_a_schema_that_is_false_is_refused() -> None:
+    for schema in (False, "false"):
+        with pytest.raises(ApiError, match="no value") as refused:
+            found(served_model(), structured_outputs={"json": schema})
+        assert (refused.value.status, refused.value.param) == (400, "structured_outputs.json")
+
+
 def test_bare_calls_of_a_model_that_thinks_are_not_held_in_text() -> None:
     served = model_of(TEMPLATES["llama3_json"] + "<think></think>")
     assert held(served, tools=[tool(strict=True)], tool_choice="required") is Held.CALLS
@@ -152,7 +187,7 @@ async def test_a_model_thinks_before_a_call_that_is_strict() -> None:
     assert (message["reasoning"], message["content"]) == ("Hm.", "I look. ")
     (made,) = message["tool_calls"]
     jsonschema.validate(json.loads(made["function"]["arguments"]), CITY)
-    assert forced.json["choices"][0]["message"]["content"] == "Hm.</think>\n\nI look. "
+    assert forced.json["choices"][0]["message"]["content"] is None
 
 
 @pytest.mark.parametrize(
@@ -179,6 +214,18 @@ async def test_an_answer_is_calls_only_if_it_begins_with_one(
         assert choice["message"]["content"] == content
         assert len(choice["message"].get("tool_calls") or ()) == num_calls
         assert choice["finish_reason"] == ("tool_calls" if num_calls else "stop")
+
+
+async def test_a_call_that_a_stop_string_cuts_is_no_reason_to_call() -> None:
+    fields: dict[str, object] = {"tools": [tool()], "tool_choice": "required"}
+    async with chat_app(FakeEngine(ids_of(CALL))) as app:
+        calls = [await post(app, stop=[stop], **fields) for stop in ("Ulm", "name", "}<")]
+    cut, nameless, whole = (call.json["choices"][0] for call in calls)
+    assert [choice["finish_reason"] for choice in (cut, nameless, whole)] == [
+        *("stop", "stop", "tool_calls")
+    ]
+    assert cut["message"]["tool_calls"]
+    assert not nameless["message"]["content"]
 
 
 async def test_a_thinking_template_does_not_open_the_reasoning_of_a_form() -> None:

@@ -37,6 +37,7 @@ def choice_text(
     *,
     has_tools: bool = False,
     has_scores: bool = False,
+    is_calls_only: bool = False,
     reasoning_parser: ReasoningParser | None = None,
     skip_special_tokens: bool = True,
 ) -> ChoiceText:
@@ -50,6 +51,7 @@ def choice_text(
         skip_special_tokens=skip_special_tokens,
         reasoning_parser=reasoning_parser,
         tool_parser=served.tool_format() if has_tools and served.tool_format else None,
+        is_calls_only=is_calls_only,
         scores=HeldScores(served.tokenizer) if has_scores else None,
     )
 
@@ -272,6 +274,37 @@ def test_a_call_that_is_cut_off_is_no_call() -> None:
     text = choice_text(has_tools=True)
     run(text, [ids_of('<tool_call>{"na')])
     assert not text.has_tool_calls
+
+
+@pytest.mark.parametrize("text", ["", "<tool", '<tool_call>{"na', f"Hm. {CALL} Hm."])
+@pytest.mark.parametrize("has_scores", [False, True])
+def test_what_must_be_calls_has_no_content_even_if_it_is_cut(text: str, has_scores: bool) -> None:
+    choice = choice_text(has_tools=True, has_scores=has_scores, is_calls_only=True)
+    ids = ids_of(text)
+    deltas = run(choice, [[token_id] for token_id in ids])
+    assert [name for name, said in joined(deltas) if said] == ["f"] * (CALL in text)
+    assert len(tokens_of(deltas)) == len(ids) * has_scores
+
+
+@pytest.mark.parametrize(
+    ("stop", "said", "is_whole"),
+    [
+        (("é",), CALL, False),
+        (("arguments",), CALL, False),
+        (("}}",), CALL, False),
+        (("</tool_call>",), CALL, True),
+        (("Done",), f"{CALL} Done", True),
+        (("second",), f'{CALL}<tool_call>{{"name": "f", "arguments": {{"a": "second"}}}}', False),
+    ],
+)
+def test_a_stop_string_inside_a_call_leaves_no_whole_call(
+    stop: tuple[str, ...], said: str, is_whole: bool
+) -> None:
+    for pieces in ([ids_of(said)], [[token_id] for token_id in ids_of(said)]):
+        text = choice_text(stop, has_tools=True)
+        run(text, pieces)
+        assert text.is_stopped
+        assert text.has_tool_calls is is_whole
 
 
 @given(any_ids | spoken)

@@ -35,7 +35,6 @@ NARROW = RequestLimits(
 )
 CLIENTS = Path(__file__).parents[1] / "data" / "clients"
 CASES = {path.stem: json.loads(path.read_text()) for path in sorted(CLIENTS.glob("*.json"))}
-OTHER_TOOL = {"type": "function", "function": {"name": "g"}}
 
 
 def is_valid(body: bytes, limits: RequestLimits | None = None) -> bool:
@@ -62,6 +61,7 @@ IN_WORDS: list[dict[str, object]] = [
     {"tools": [TOOL, tool(parameters={"x": "y" * 65536})]},
     {"tools": [TOOL], "tool_choice": {"type": "function", "function": {"name": "g"}}},
     {"tools": [TOOL], "tool_choice": allowed("auto", "f", "g")},
+    {"tools": [TOOL, tool(name="g"), TOOL]},
     {"continue_final_message": True},
     {"guided_regex": "a", "guided_choice": ["a"]},
     {"response_format": {"type": "json_object"}, "structured_outputs": {"regex": "a"}},
@@ -95,6 +95,7 @@ def test_what_clients_send_is_valid_if_the_route_takes_it(case: dict[str, Any]) 
 
 NAMES = {str(n): "x" for n in range(3)}
 BIASES = {str(n): 1 for n in range(3)}
+NAMED = [tool(name=name) for name in "fgh"]
 
 
 @pytest.mark.parametrize(
@@ -108,7 +109,7 @@ BIASES = {str(n): 1 for n in range(3)}
         ({"logit_bias": {"0": 1, "1": 1}}, {"logit_bias": BIASES}),
         ({"metadata": {"0": "x", "1": "x"}}, {"metadata": NAMES}),
         ({"logprobs": True, "top_logprobs": 2}, {"logprobs": True, "top_logprobs": 3}),
-        ({"tools": [TOOL] * 2}, {"tools": [TOOL] * 3}),
+        ({"tools": NAMED[:2]}, {"tools": NAMED}),
     ],
 )
 def test_the_limits_of_the_settings_are_those_of_the_document(

@@ -15,7 +15,8 @@ from service.structure_vetter import MAX_WAITING, StructureVetter
 
 CARD = resolve()
 VOCABULARY = vocabulary_of(CARD, CARD.vocab_size)
-BOMB = Structure(grammar.of_schema({"type": "integer", "multipleOf": 999983}), "bomb")
+MULTIPLES = {"type": "integer", "multipleOf": 999983}
+BOMB = Structure(grammar.of_schema(MULTIPLES), "bomb")
 BROKEN = Structure(grammar.of_regex("("), "broken")
 
 
@@ -55,7 +56,7 @@ async def test_whoever_gives_up_leaves_a_vetter_that_works() -> None:
     assert scope.cancelled_caught
     with anyio.fail_after(50):
         await vetter.check(good(1), VOCABULARY)
-        with pytest.raises(BadRequest, match="regex"):
+        with pytest.raises(BadRequest, match="unclosed group"):
             await vetter.check(BROKEN, VOCABULARY)
 
 
@@ -97,6 +98,37 @@ async def test_what_is_known_does_not_wait_and_a_killer_is_not_tried_twice() -> 
 async def refuse_bomb(vetter: StructureVetter) -> None:
     with pytest.raises(BadRequest):
         await vetter.check(BOMB, VOCABULARY)
+
+
+def part(param: str, schema: dict[str, object]) -> tuple[str, str]:
+    return param, grammar.of_schema(schema)
+
+
+async def test_of_a_whole_the_part_at_fault_is_named_with_the_place_in_it() -> None:
+    parts = (
+        part("first", {"type": "integer"}),
+        part("second", {"properties": {"a": {"items": {"pattern": "("}}}}),
+        part("third", {"not": {}}),
+    )
+    vetter = StructureVetter()
+    structure = msgspec.structs.replace(BROKEN, parts=parts)
+    for _ in range(2):
+        with pytest.raises(BadRequest, match="#/properties/a/items: ") as refused:
+            await vetter.check(structure, VOCABULARY)
+        assert refused.value.param == "second"
+    await vetter.check(msgspec.structs.replace(good(0), parts=parts), VOCABULARY)
+    with pytest.raises(BadRequest) as refused:
+        await vetter.check(msgspec.structs.replace(BROKEN, parts=parts[:1]), VOCABULARY)
+    assert refused.value.param == "broken"
+
+
+async def test_what_takes_too_long_is_not_looked_at_by_its_parts() -> None:
+    vetter = StructureVetter(max_vet_s=1.5)
+    parts = ((BOMB.param, BOMB.grammar),)
+    whole = Structure(grammar.of_schema({"items": MULTIPLES}), "whole", parts=parts)
+    with anyio.fail_after(50), pytest.raises(BadRequest) as refused:
+        await vetter.check(whole, VOCABULARY)
+    assert refused.value.param == "whole"
 
 
 async def test_a_model_whose_answers_can_have_no_form_says_so() -> None:

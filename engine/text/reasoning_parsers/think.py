@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from engine.text.reasoning_parsers.base import ReasoningDelta
-from engine.text.tag_finder import TagFinder, end_of
+from engine.text.tag_finder import SPACE, TagFinder, end_of
 from engine.text.tool_parsers.base import ContentDelta
 
 if TYPE_CHECKING:
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 _OPENING = "<think>"
 _CLOSING = "</think>"
-_SPACE = re.compile(r"\s*")
 _NEWLINES = re.compile(r"\n*")
 
 
@@ -113,7 +112,7 @@ class ThinkParser:
     def _read_start(self, text: str, place: int) -> int:
         """White space, then perhaps the opening tag."""
         if not self._begun:
-            end = end_of(_NEWLINES if self._is_open else _SPACE, text, place)
+            end = end_of(_NEWLINES if self._is_open else SPACE, text, place)
             if not self._is_open:
                 self._blanks.append(text[place:end])
             place = end

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+
+from engine.text import json_pointer
 
 Tools = Sequence[Mapping[str, object]]
 Types = frozenset[str]
@@ -12,7 +14,6 @@ TEXT: Types = frozenset(["string"])
 NO_TEXT: Types = frozenset(["null", "boolean", "integer", "number", "array", "object"])
 _UNKNOWN: Types = frozenset()
 _MAX_DEPTH = 16
-_MAX_CHOICES = 64
 # Templates write Python's values as Python prints them, and models learn it.
 _PYTHON = {"True": "true", "False": "false", "None": "null"}
 
@@ -23,35 +24,96 @@ class ArgumentTypes:
 
     def __init__(self, tools: Tools) -> None:
         self._tools = tools
+        self._functions: dict[str, _FunctionTypes] = {}
 
     def of(self, function: str, argument: str) -> Types:
-        for tool in self._tools:
-            declared = tool.get("function")
-            if isinstance(declared, Mapping) and declared.get("name") == function:
-                parameters = declared.get("parameters")
-                known = parameters.get("properties") if isinstance(parameters, Mapping) else None
-                schema = known.get(argument) if isinstance(known, Mapping) else None
-                return types_of(schema, parameters)
+        """Worked out once, however often an answer names them."""
+        if function not in self._functions:
+            self._functions[function] = _FunctionTypes(_parameters(self._tools, function))
+        return self._functions[function].of(argument)
+
+
+class _FunctionTypes:
+    """The types of one function's arguments."""
+
+    def __init__(self, parameters: object) -> None:
+        declared = parameters.get("properties") if isinstance(parameters, Mapping) else None
+        self._declared = declared if isinstance(declared, Mapping) else {}
+        self._schemas = SchemaTypes(parameters)
+        self._known: dict[str, Types] = {}
+
+    def of(self, argument: str) -> Types:
+        if argument not in self._known:
+            self._known[argument] = self._schemas.of(self._declared.get(argument))
+        return self._known[argument]
+
+
+def _parameters(tools: Tools, function: str) -> object:
+    for tool in tools:
+        declared = tool.get("function")
+        if isinstance(declared, Mapping) and declared.get("name") == function:
+            return declared.get("parameters")
+    return None
+
+
+class SchemaTypes:
+    """The types of the values that the schemas of one document allow; `root` is the document.
+
+    The cost is linear, whatever refers to what: each definition is looked at once.
+    """
+
+    def __init__(self, root: object) -> None:
+        self._root = root
+        self._known: dict[str, Types] = {}
+
+    def of(self, schema: object) -> Types:
+        """As far as the schema names them. The empty set: unknown."""
+        waiting = list(_needed(schema))
+        begun: set[str] = set()
+        while waiting:
+            reference = waiting.pop()
+            if reference in self._known:
+                continue
+            definition = referred(reference, self._root)
+            needed = [
+                each
+                for each in _needed(definition)
+                if each not in self._known and each not in begun
+            ]
+            if needed and reference not in begun:
+                begun.add(reference)
+                waiting += [reference, *needed]
+            else:  # what has been begun and is not known needs this one: nothing is known of it
+                self._known[reference] = self._of(definition)
+        return self._of(schema)
+
+    def _of(self, schema: object, depth: int = 0) -> Types:
+        """With what is known of the references."""
+        if not isinstance(schema, Mapping) or depth > _MAX_DEPTH:
+            return _UNKNOWN
+        if (named := schema.get("type")) is not None:
+            names = named if isinstance(named, list) else [named]
+            return frozenset(name for name in names if isinstance(name, str))
+        if isinstance(reference := schema.get("$ref"), str):
+            return self._known.get(reference, _UNKNOWN)
+        if isinstance(choices := schema.get("anyOf") or schema.get("oneOf"), list):
+            each = [self._of(choice, depth + 1) for choice in choices]
+            return frozenset().union(*each) if all(each) else _UNKNOWN
+        values = [schema["const"]] if "const" in schema else schema.get("enum")
+        if isinstance(values, list):
+            return frozenset().union(*map(kinds_of, values))
         return _UNKNOWN
 
 
-def types_of(schema: object, root: object, depth: int = 0) -> Types:
-    """The types of the values that a schema allows, as far as it names them; `root` is what its
-    references are to. The empty set: unknown."""
-    if not isinstance(schema, Mapping) or depth > _MAX_DEPTH:
-        return _UNKNOWN
-    if (named := schema.get("type")) is not None:
-        names = named if isinstance(named, list) else [named]
-        return frozenset(name for name in names if isinstance(name, str))
+def _needed(schema: object, depth: int = 0) -> Iterator[str]:
+    """The references that the types of a schema depend on."""
+    if not isinstance(schema, Mapping) or depth > _MAX_DEPTH or schema.get("type") is not None:
+        return
     if isinstance(reference := schema.get("$ref"), str):
-        return types_of(referred(reference, root), root, depth + 1)
-    if isinstance(choices := schema.get("anyOf") or schema.get("oneOf"), list):
-        each = [types_of(choice, root, depth + 1) for choice in choices[:_MAX_CHOICES]]
-        return frozenset().union(*each) if all(each) else _UNKNOWN
-    values = [schema["const"]] if "const" in schema else schema.get("enum")
-    if isinstance(values, list):
-        return frozenset().union(*map(kinds_of, values))
-    return _UNKNOWN
+        yield reference
+    elif isinstance(choices := schema.get("anyOf") or schema.get("oneOf"), list):
+        for choice in choices:
+            yield from _needed(choice, depth + 1)
 
 
 def referred(reference: str, root: object) -> object:
@@ -60,8 +122,7 @@ def referred(reference: str, root: object) -> object:
     if len(parts) != 3 or parts[0] != "#" or parts[1] not in ("$defs", "definitions"):
         return None
     table = root.get(parts[1]) if isinstance(root, Mapping) else None
-    name = parts[2].replace("~1", "/").replace("~0", "~")
-    return table.get(name) if isinstance(table, Mapping) else None
+    return table.get(json_pointer.read(parts[2])) if isinstance(table, Mapping) else None
 
 
 def json_of(text: str, types: Types) -> str:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
-from engine.text.tag_finder import end_of
+from engine.text.tag_finder import SPACE, end_of
 from engine.text.tool_parsers.answer_deltas import AnswerDeltas
 from engine.text.tool_parsers.json_scanner import JsonScanner
 
@@ -16,7 +15,6 @@ if TYPE_CHECKING:
     from engine.text.tool_parsers.base import Delta
 
 MAX_MALFORMED = 100
-_SPACE = re.compile(r"\s*")
 
 
 class CallParser(ABC):
@@ -113,7 +111,7 @@ class CallParser(ABC):
     def _read_closing(self, text: str, place: int) -> int:
         """White space and closing marks; anything else is content already."""
         if not self._closing:
-            end = end_of(_SPACE, text, place)
+            end = end_of(SPACE, text, place)
             self._answer.give_content(text[place:end])
             if end == len(text):
                 return end

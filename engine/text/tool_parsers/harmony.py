@@ -6,15 +6,12 @@ with ``<|start|>assistant``; further messages begin with it.
 
 from __future__ import annotations
 
-import re
-
 from engine.text.harmony import CHANNEL, ENDS, MAX_HEADER_CHARS, MESSAGE, START, header_of
 from engine.text.mark_finder import MarkFinder
-from engine.text.tag_finder import TagFinder, end_of
+from engine.text.tag_finder import SPACE, TagFinder, end_of
 from engine.text.tool_parsers.call_parser import CallParser
 
 _BEGINNINGS = (START, CHANNEL)
-_SPACE = re.compile(r"\s*")
 
 
 class HarmonyToolParser(CallParser):
@@ -105,7 +102,7 @@ class HarmonyToolParser(CallParser):
 
     def _read_object_start(self, text: str, place: int) -> int:
         """White space, then the arguments, or it is no call."""
-        end = end_of(_SPACE, text, place)
+        end = end_of(SPACE, text, place)
         self._held.append(text[place:end])
         if end == len(text):
             return end

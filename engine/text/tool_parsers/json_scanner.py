@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from engine.text.tag_finder import end_of
+
 _MAX_DEPTH = 128
 _SPACE = re.compile(r"[ \t\n\r]*")
 _STRING_PART = re.compile(r'[^"\\\x00-\x1f]*')
@@ -51,7 +53,7 @@ class JsonScanner:
             elif self._scalar:
                 place = self._scan_scalar(text, place)
             else:
-                place = _end_of(_SPACE, text, place)
+                place = end_of(_SPACE, text, place)
                 if place < len(text):
                     place = self._scan_token(text, place)
         return place
@@ -64,7 +66,7 @@ class JsonScanner:
             elif not _ESCAPE_BEGUN.fullmatch(self._escape):
                 return self._fail(place)
             return place + 1
-        place = _end_of(_STRING_PART, text, place)
+        place = end_of(_STRING_PART, text, place)
         if place == len(text):
             return place
         if text[place] == "\\":
@@ -143,9 +145,3 @@ class JsonScanner:
     def _fail(self, place: int) -> int:
         self.is_failed = True
         return place
-
-
-def _end_of(pattern: re.Pattern[str], text: str, place: int) -> int:
-    """Where a match that may be empty ends."""
-    match = pattern.match(text, place)
-    return match.end() if match else place

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from engine.text.tag_finder import end_of
+from engine.text.tag_finder import SPACE, end_of
 from engine.text.tool_parsers.answer_deltas import AnswerDeltas
 from engine.text.tool_parsers.call_object import CallObject
 
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from engine.text.tool_parsers.base import Delta
 
 _PYTHON_TAG = "<|python_tag|>"  # a special token: most often it is left out of the text
-_SPACE = re.compile(r"\s*")
 _SEPARATOR = re.compile(r"[\s;]*")
 
 
@@ -57,7 +56,7 @@ class LlamaToolParser:
     def _read_start(self, text: str, place: int) -> int:
         """White space, perhaps the tag, then a call or content."""
         if not self._tag or self._tag == _PYTHON_TAG:
-            end = end_of(_SPACE, text, place)
+            end = end_of(SPACE, text, place)
             self._held.append(text[place:end])
             if end == len(text):
                 return end

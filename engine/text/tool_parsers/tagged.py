@@ -17,13 +17,12 @@ from engine.text.tool_parsers.argument_types import (
     json_of,
     quoted,
 )
+from engine.text.tool_parsers.headed import MAX_HEAD_CHARS
 from engine.text.tool_parsers.json_scanner import JsonScanner
 from engine.text.tool_parsers.marked_calls import MarkedCallParser
 
 if TYPE_CHECKING:
     from engine.text.tool_parsers.base import Delta
-
-_MAX_HEAD_CHARS = 1024
 
 
 class TaggedForm(msgspec.Struct, frozen=True):
@@ -48,14 +47,15 @@ class TaggedToolParser(MarkedCallParser):
 
     A value that can only be a string is streamed, others come whole. One that can be no string is
     JSON, and the closing tag does not end it within a string of its own. A call that is cut inside
-    a value keeps it as the beginning of a string. All else is as `CallParser` says.
+    a value keeps it as the beginning of JSON, or of a string where it may be one. A tag that is cut
+    is dropped, once its call has begun. All else is as `CallParser` says.
     """
 
     def __init__(self, form: TaggedForm, tools: Tools = ()) -> None:
         super().__init__(form.opening, form.closings)
         self._form = form
         self._argument_types = ArgumentTypes(tools)
-        self._room = _MAX_HEAD_CHARS
+        self._room = MAX_HEAD_CHARS
         self._name = ""
         self._num_arguments = 0
         self._types: Types = TEXT
@@ -67,15 +67,32 @@ class TaggedToolParser(MarkedCallParser):
     def finish(self) -> list[Delta]:
         """The message has ended: give the rest."""
         if self._read == self._read_value:
-            self._take_value(self._value_end.finish())
-            if self._types != TEXT:
-                text, self._held = self._trimmed("".join(self._held)), []
-                self._answer.give_arguments(quoted(text)[:-1])
-            self._answer.give_arguments(quoted(self._newline)[1:-1])
+            self._finish_value()
+        elif self._read == self._read_tags and self._unread().lstrip().startswith("<"):
+            self._held = []
         return super().finish()
 
+    def _finish_value(self) -> None:
+        tag = self._value_end.finish()
+        if self._scanner.is_in_string:
+            self._take_value(tag)
+            tag = ""
+        newline = "\n" if tag and self._form.has_newlines else ""  # it belongs to the tag
+        if self._types == TEXT:
+            self._answer.give_arguments(quoted(self._newline.removesuffix(newline))[1:-1])
+            return
+        text, self._held = self._trimmed("".join(self._held)).removesuffix(newline), []
+        if self._can_be_text:
+            self._answer.give_arguments(quoted(text)[:-1])
+        else:
+            self._answer.give_arguments(text.lstrip())
+
+    @property
+    def _can_be_text(self) -> bool:
+        return not self._types or not self._types <= NO_TEXT
+
     def _begin_call(self) -> None:
-        self._room = _MAX_HEAD_CHARS
+        self._room = MAX_HEAD_CHARS
         self._read = self._read_name
 
     def _read_name(self, text: str, place: int) -> int:
@@ -101,7 +118,7 @@ class TaggedToolParser(MarkedCallParser):
         return end, is_complete
 
     def _begin_tags(self) -> None:
-        self._room = _MAX_HEAD_CHARS
+        self._room = MAX_HEAD_CHARS
         self._read = self._read_tags
 
     def _read_tags(self, text: str, place: int) -> int:
@@ -153,7 +170,7 @@ class TaggedToolParser(MarkedCallParser):
     def _take_value(self, text: str) -> None:
         if self._types != TEXT:
             self._held.append(text)
-            if self._types and self._types <= NO_TEXT:
+            if not self._can_be_text:
                 self._scanner.scan(text)
             return
         if text and self._is_at_newline:

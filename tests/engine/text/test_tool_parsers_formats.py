@@ -89,8 +89,11 @@ QWEN = [
     # Broken or cut after the start.
     (f"<tool_call><function=f>{V} x <b>", " x <b>", [("f", '{"a": 1')]),
     ("<tool_call><function=f><parameter=a>\ncu", "", [("f", '{"a": "cu')]),
-    ("<tool_call><function=f><parameter=a>\n1\n</para", "", [("f", '{"a": "1\\n</para')]),
-    ("<tool_call><function=f>\n<param", "\n<param", [("f", "{")]),
+    ("<tool_call><function=f><parameter=a>\n1\n</para", "", [("f", '{"a": "1')]),
+    ("<tool_call><function=f><parameter=a>\n1\n\n", "", [("f", '{"a": "1\\n\\n')]),
+    ("<tool_call><function=f>\n<param", "", [("f", "{")]),
+    (f"<tool_call><function=f>{V}\n</func", "", [("f", '{"a": 1')]),
+    (f"<tool_call><function=f>{V} so <para", " so <para", [("f", '{"a": 1')]),
 ]  # fmt: skip
 GLM = [
     ("<tool_call>f\n<arg_key>a</arg_key>\n<arg_value>1</arg_value>\n</tool_call>", "", [F]),
@@ -104,7 +107,9 @@ GLM = [
     # Broken or cut after the start.
     ("<tool_call>f<arg_key>a</arg_key>x<arg_value>1", "<arg_key>a</arg_key>x<arg_value>1", [("f", "{")]),
     ("<tool_call>f<arg_key>a</arg_key><arg_value>cu", "", [("f", '{"a": "cu')]),
-    ("<tool_call>f<arg_key>a", "<arg_key>a", [("f", "{")]),
+    ("<tool_call>f<arg_key>a</arg_key><arg_value>cu</arg", "", [("f", '{"a": "cu')]),
+    ("<tool_call>f<arg_key>a", "", [("f", "{")]),
+    ("<tool_call>f<arg_key>a</arg_key><arg_v", "", [("f", "{")]),
 ]  # fmt: skip
 V3 = '<｜tool▁call▁begin｜>function<｜tool▁sep｜>f\n```json\n{"a": 1}\n```<｜tool▁call▁end｜>'
 V31 = '<｜tool▁call▁begin｜>f<｜tool▁sep｜>{"a": 1}<｜tool▁call▁end｜>'
@@ -348,6 +353,34 @@ def test_bare_values_become_json_by_the_tools_schemas(
         parser = tool_parser_named(name)([tool(a=schema)])
         deltas = [delta for piece in pieces for delta in parser.push(piece)] + parser.finish()
         assert joined(deltas) == ("", [("f", f'{{"a": {expected}}}')])
+
+
+@pytest.mark.parametrize(
+    ("schema", "value", "expected"),
+    [
+        ({"type": "integer"}, " 12", "12"),
+        ({"type": ["boolean", "null"]}, "", ""),
+        ({"type": "array"}, '["a", "b', '["a", "b'),
+        ({"type": "array"}, '["</parameter></arg_value>", "</', '["</parameter></arg_value>", "</'),
+        ({"type": "object"}, '{"a": 1}</', '{"a": 1}'),
+        ({"type": "string"}, "1</", '"1'),
+        ({"type": "string"}, "1", '"1'),
+        ({"type": ["string", "integer"]}, "1", '"1'),
+        ({}, "1", '"1'),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("name", ["qwen3_coder", "glm45"])
+def test_a_value_that_is_cut_is_the_beginning_of_what_it_would_have_been(
+    name: str, schema: object, value: str, expected: str
+) -> None:
+    text = {
+        "qwen3_coder": f"<tool_call><function=f><parameter=a>\n{value}",
+        "glm45": f"<tool_call>f<arg_key>a</arg_key><arg_value>{value}",
+    }[name]
+    for pieces in ([text], list(text)):
+        parser = tool_parser_named(name)([tool(a=schema)])
+        deltas = [delta for piece in pieces for delta in parser.push(piece)] + parser.finish()
+        assert joined(deltas) == ("", [("f", f'{{"a": {expected}')])
 
 
 @pytest.mark.parametrize(

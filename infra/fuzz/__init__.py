@@ -1,0 +1,1 @@
+"""Requests made of the API's document by Schemathesis: see docs/api.md."""
