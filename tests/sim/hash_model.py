@@ -79,6 +79,7 @@ class HashModel:
             [[] for _ in range(shape.config.num_rows)] for _ in shape.groups
         ]
         self._starts: dict[int, RowStart] = {}
+        self._references: dict[int, Reference] = {}
 
     def probe(self) -> None:
         if self._court.faults.is_device_broken:
@@ -141,6 +142,7 @@ class HashModel:
     def _prepare(self, plan: StepPlan) -> None:
         for start in plan.row_starts:
             self._starts[start.row] = start
+            self._references.pop(start.row, None)
         for change in plan.table_changes:
             table = self._tables[change.group][change.row]
             table[change.index : change.index + len(change.blocks)] = change.blocks
@@ -200,7 +202,10 @@ class HashModel:
         if start.params.num_logprobs is not None:
             return []
         border = start.num_prompt_tokens
-        reference = Reference(start.token_ids[:border], self._shape, start.sample)
+        if row not in self._references:
+            prompt = start.token_ids[:border]
+            self._references[row] = Reference(prompt, self._shape, start.sample)
+        reference = self._references[row]
         count = self._court.rng.choice([1, 2, 5, 30])
         return [reference.token(end - border + i) for i in range(count)]
 

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from engine.sequence import Sequence
 
 _CHUNK = 20
-_NUM_WORLDS = 700
-_NUM_CROWDS = 1300
+_NUM_WORLDS = 300
+_NUM_CROWDS = 300
 
 _SITUATIONS = [
     "aborted while decoding",
