@@ -98,7 +98,7 @@ class OpenVocabulary:
             initial_lexer_fuel=500_000,
             step_lexer_fuel=200_000,
             step_max_items=50_000,
-            max_items_in_row=2000,
+            max_items_in_row=4000,
             max_lexer_states=12_000,
             max_grammar_size=200_000,
         )
