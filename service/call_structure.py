@@ -11,6 +11,7 @@ from msgspec import Raw
 from engine.structured import calls, grammar
 from engine.structured.tagged_arguments import loosened
 from engine.structured.vocabulary import REASONING_MARKS, SAYABLE, is_control
+from engine.text.reasoning_parsers.think import ThinkFormat
 from service.errors import NotSupported, ValidationFault
 from service.schema_bounds import read_schema
 from service.structure import Held, Structure, refused
@@ -112,7 +113,18 @@ def _call_form(served: ServedModel) -> calls.CallForm | None:
             not token.special or text in REASONING_MARKS
         ):
             spoken_ids.append(token_id)
-    return calls.CallForm(shape, token_ids, tuple(spoken_ids))
+    return calls.CallForm(shape, token_ids, tuple(spoken_ids), _thought(served, spoken_ids))
+
+
+def _thought(served: ServedModel, spoken_ids: Sequence[int]) -> calls.Thought | None:
+    """How an answer may begin with reasoning; None: in no way, or between texts that are no tokens."""
+    reasoning = served.reasoning
+    if not isinstance(reasoning, ThinkFormat):
+        return None
+    opening, closing = map(served.tokenizer.token_to_id, (reasoning.opening, reasoning.closing))
+    if opening is None or closing is None or not {opening, closing} <= set(spoken_ids):
+        return None
+    return calls.Thought(opening, closing, reasoning.closing)
 
 
 def _forced(wish: CallWish, form: calls.CallForm | None) -> Structure:

@@ -19,6 +19,8 @@ from engine.text.tool_parsers.call_shape import CallShape
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+_SPACE = r"[\s\x1c-\x1f]"
+
 
 class BadArguments(BadGrammar):
     """What a function asks of its arguments cannot be promised in the shape of the model's calls."""
@@ -28,16 +30,25 @@ class BadArguments(BadGrammar):
         self.function = function
 
 
+class Thought(msgspec.Struct, frozen=True):
+    """The tokens around the reasoning that an answer may begin with, and the text of the last."""
+
+    opening_id: int
+    closing_id: int
+    closing: str
+
+
 class CallForm(msgspec.Struct, frozen=True):
     """How a model writes calls: the shape, and the control tokens of its tokenizer.
 
     `token_ids` has those among the shape's marks, by their text. `spoken_ids` are others, which
-    free text may hold.
+    free text may hold. Without a `thought` reasoning is text like any other.
     """
 
     shape: CallShape
     token_ids: dict[str, int] = {}
     spoken_ids: tuple[int, ...] = ()
+    thought: Thought | None = None
 
 
 def of_calls(
@@ -75,7 +86,7 @@ def of_calls_in_text(
     form: CallForm, schemas: Mapping[str, Mapping[str, object]], *, is_one_call: bool
 ) -> str:
     """Free text in which calls are such as `of_calls` gives; none has to come. With `is_one_call`
-    the first one ends the answer. Raises BadArguments."""
+    the first one ends the answer. A mark in a `thought` begins none. Raises BadArguments."""
     writer = LarkWriter(form.token_ids)
     shape = form.shape
     if shape.message is not None:
@@ -83,18 +94,11 @@ def of_calls_in_text(
     if not shape.mark:
         calls = _list(writer, shape, schemas, is_one_call)
         return _grammar(writer, f"{writer.rule(calls)} | {_not_an_object(writer, form)}")
-    body = _call(writer, shape, schemas)
-    first = writer.written((shape.begin + shape.head).removeprefix(shape.mark))
-    # A list has an end of its own; without one the next call is found in the text behind.
-    is_list = bool(shape.begin) and not is_one_call
-    more = f"({writer.written(shape.between + shape.head)} {body})*" if is_list else ""
-    calls = " ".join([writer.until(shape.mark, shape.unsaid), first, body, more])
-    called = writer.rule(f"{calls} {writer.written(shape.end)}")
-    said = writer.text(shape.unsaid)
-    spoken = f"({said} {tokens})*" if (tokens := ranges(form.spoken_ids)) else ""
-    if is_one_call:
-        return _grammar(writer, f"{spoken} ({called} | {said})")
-    return _grammar(writer, f"({spoken} {called})* {spoken} {said}")
+    answer = _text_with_calls(writer, form, schemas, is_one_call=is_one_call)
+    if form.thought is None:
+        return _grammar(writer, answer)
+    thought = writer.rule(_thought(writer, form, form.thought))
+    return _grammar(writer, f"({thought} <[{form.thought.closing_id}]>)? {answer} | {thought}")
 
 
 def _grammar(writer: LarkWriter, start: str) -> str:
@@ -136,6 +140,40 @@ def _arguments(
         raise BadArguments(name, str(error)) from None
 
 
+def _text_with_calls(
+    writer: LarkWriter,
+    form: CallForm,
+    schemas: Mapping[str, Mapping[str, object]],
+    *,
+    is_one_call: bool,
+) -> str:
+    shape = form.shape
+    body = _call(writer, shape, schemas)
+    first = writer.written((shape.begin + shape.head).removeprefix(shape.mark))
+    # A list has an end of its own; without one the next call is found in the text behind.
+    is_list = bool(shape.begin) and not is_one_call
+    more = f"({writer.written(shape.between + shape.head)} {body})*" if is_list else ""
+    calls = " ".join([writer.until(shape.mark, shape.unsaid), first, body, more])
+    called = writer.rule(f"{calls} {writer.written(shape.end)}")
+    said = writer.text(shape.unsaid)
+    spoken = f"({said} {tokens})*" if (tokens := ranges(form.spoken_ids)) else ""
+    if is_one_call:
+        return f"{spoken} ({called} | {said})"
+    return f"({spoken} {called})* {spoken} {said}"
+
+
+def _thought(writer: LarkWriter, form: CallForm, thought: Thought) -> str:
+    """What an answer may begin with, up to the token that closes it."""
+    text = writer.text((thought.closing,))
+    inside = {*form.spoken_ids, *form.token_ids.values()} - {thought.closing_id}
+    return f"{_blank(writer)}? <[{thought.opening_id}]> ({text} {ranges(inside)})* {text}"
+
+
+def _blank(writer: LarkWriter) -> str:
+    """White space: Python's, which parsers skip."""
+    return writer.terminal(f"/{_SPACE}+/")
+
+
 def _in_messages(
     writer: LarkWriter, shape: CallShape, schemas: Mapping[str, Mapping[str, object]]
 ) -> str:
@@ -149,8 +187,11 @@ def _in_messages(
 
 
 def _not_an_object(writer: LarkWriter, form: CallForm) -> str:
-    """Text that does not begin as calls do, white space aside: Python's, which the parser skips."""
+    """Text that does not begin as calls do, white space aside, and tokens that may be hidden."""
     beginnings = " | ".join(map(literal, ("{", *form.shape.unsaid)))
-    text = writer.terminal(f"/(?s:.+)/ & ~(/[\\s\\x1c-\\x1f]*/ ({beginnings}) /(?s:.*)/)")
+    text = f"/(?s:.+)/ & ~(/{_SPACE}*/ ({beginnings}) /(?s:.*)/)"
     tokens = ranges(form.spoken_ids)
-    return f"{text}? ({tokens} {writer.text(())})*" if tokens else f"{text}?"
+    if not tokens:
+        return f"{writer.terminal(text)}?"
+    said = writer.terminal(f"{text} & ~/{_SPACE}*/")
+    return f"({_blank(writer)} | {tokens})* ({said} ({tokens} {writer.text(())})*)?"

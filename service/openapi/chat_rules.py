@@ -23,7 +23,7 @@ from service.openapi.keywords import (
 from service.openapi.rule import Rule
 from service.schemas.chat import ChatCompletionRequest, StructuredOutputs
 from service.schemas.chat_answer import Choice
-from service.schemas.chat_checks import NOT_BUILT_YET, REFUSED
+from service.schemas.chat_checks import REFUSED
 from service.schemas.messages import AssistantMessage
 from service.schemas.template_kwargs import ALLOWED, MAX_CHARS, MAX_INT
 from service.schemas.tools import AllowedChoice, NamedFunction, ToolWord
@@ -53,8 +53,10 @@ def chat_rules(limits: RequestLimits) -> Rules:
                 "top_logprobs": {"maximum": limits.max_top_logprobs},
             },
             values={
-                **dict.fromkeys(REFUSED, NULL),
-                **{name: {"enum": [*values, None]} for name, values in NOT_BUILT_YET.items()},
+                **{
+                    name: {"enum": [*harmless, None]} if harmless else NULL
+                    for name, harmless in REFUSED.items()
+                },
                 "chat_template_kwargs": template_kwargs(),
             },
             shapes={"tool_choice": (ToolWord, NamedFunction, AllowedChoice, None)},

@@ -218,11 +218,9 @@ class ChatCompletionRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=
     prediction: Prediction | None = None
     """To no effect."""
 
-    # Known by type and bounds, and in `chat_checks.NOT_BUILT_YET`.
+    # In `chat_checks.REFUSED`.
     modalities: list[Literal["text", "audio"]] | None = None
     """Text only."""
-
-    # In `chat_checks.REFUSED`.
     functions: list[Raw] | None = None
     """Refused: use `tools`."""
     function_call: str | JsonObject | None = None

@@ -1,8 +1,7 @@
 """From a body to a chat request that can be answered, beyond the types and bounds of fields.
 
-A known field that is not built yet is refused unless it asks for what happens anyway:
-`NOT_BUILT_YET` is the one list that later work shortens. Then there is too much of something, and
-what does not go together.
+A field that a text model has no answer to is refused unless it asks for what happens anyway. Then
+there is too much of something, and what does not go together.
 """
 
 from __future__ import annotations
@@ -22,15 +21,18 @@ if TYPE_CHECKING:
     from service.request_limits import RequestLimits
 
 
-NOT_BUILT_YET: Final = MappingProxyType[str, tuple[object, ...]](
+REFUSED: Final = MappingProxyType[str, tuple[object, ...]](
     {
+        "functions": (),
+        "function_call": (),
+        "audio": (),
         "modalities": (["text"],),
+        "web_search_options": (),
+        "moderation": (),
     }
 )
-"""Field → values that change nothing; any other is 422 "not supported yet"."""
-
-REFUSED: Final = ("functions", "function_call", "audio", "web_search_options", "moderation")
-"""Fields that change the answer's meaning and will not be built for text models."""
+"""Field → values that change nothing. Any other changes the answer's meaning, and will not be built
+for text models."""
 
 
 def parse_chat(body: bytes, limits: RequestLimits) -> ChatCompletionRequest:
@@ -50,13 +52,11 @@ def parse_chat(body: bytes, limits: RequestLimits) -> ChatCompletionRequest:
 
 
 def _check_support(chat: ChatCompletionRequest) -> None:
-    for name in REFUSED:
-        if getattr(chat, name) is not None:
-            raise NotSupported(f"`{name}` is not supported.", param=name)
-    for name, harmless in NOT_BUILT_YET.items():
+    for name, harmless in REFUSED.items():
         value = getattr(chat, name)
         if value is not None and value not in harmless:
-            raise NotSupported(f"This value of `{name}` is not supported yet.", param=name)
+            what = f"This value of `{name}`" if harmless else f"`{name}`"
+            raise NotSupported(f"{what} is not supported.", param=name)
 
 
 def _check_counts(chat: ChatCompletionRequest, limits: RequestLimits) -> None:

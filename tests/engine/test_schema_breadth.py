@@ -8,6 +8,8 @@ and texts that must `never` be an answer. The tools of real clients are taken al
 from __future__ import annotations
 
 import json
+import time
+from contextlib import suppress
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -219,3 +221,33 @@ def test_a_long_place_leaves_room_for_the_reason() -> None:
     assert place.startswith("…")
     assert len(place) < 120
     assert '"not"' in reason
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"pattern": "[" * 60_000},
+        {"pattern": r"[\x01" * 12_000},
+        {"pattern": "[-" * 30_000},
+        {"pattern": r"\x{0" * 15_000},
+        {"const": [[n % 10] for n in range(16_000)]},
+        {"anyOf": [{"minimum": 5}] * 4_000},
+        {"x": [{}] * 20_000},
+        {"n" * 2_000: {"m" * 2_000: {"x": [{"y": {}}] * 6_000}}},
+    ],
+    ids=lambda schema: str(schema)[:20],
+)
+def test_no_schema_costs_more_than_its_length(schema: dict[str, Any]) -> None:
+    def seconds() -> float:
+        begun_s = time.thread_time()
+        with suppress(grammar.BadGrammar):
+            grammar.of_schema(schema)
+        return time.thread_time() - begun_s
+
+    assert any(seconds() < 0.25 for _ in range(3))
+
+
+@pytest.mark.parametrize("more", [{}, {"additionalProperties": INTEGER}])
+def test_as_many_properties_as_a_schema_may_have_may_all_be_left_out(more: dict[str, Any]) -> None:
+    names = {f"property {n}": {"type": ["string", "null"]} for n in range(500)}
+    assert reason_of({"type": "object", "properties": names, **more}) == ""

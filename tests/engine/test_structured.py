@@ -322,3 +322,29 @@ def test_a_vocabulary_that_cannot_be_had_says_so(tmp_path: Path) -> None:
     ):
         with pytest.raises(UnusableVocabulary):
             vocabulary.open()
+
+
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        ("start: foo", 'line 1, column 8: unknown name: "foo"'),
+        ("start: a\na: /b", "line 3, column 1: it cannot be read from there on"),
+        ("start: <|im_end|>", 'line 1, column 8: unknown special token: "<|im_end|>"'),
+        ("start: /(/", 'unclosed group in "("'),
+        ('start: %json {"type": "foo"}', "Invalid type: foo"),
+        ('start: %json {"pattern": "("}', "regex parse error: unclosed group"),
+    ],
+)
+def test_a_refusal_of_a_grammar_is_in_words_of_its_author(source: str, reason: str) -> None:
+    assert fault_of(grammar.of_source(source), VOCABULARY) == reason
+
+
+def test_of_a_regular_expression_no_line_of_ours_is_told() -> None:
+    for fault in (
+        fault_of(grammar.of_regex("a("), VOCABULARY),
+        fault_of(grammar.of_regex("a(", unlike="<tool_call>"), VOCABULARY),
+    ):
+        assert fault == 'unclosed group in "a("'
+    assert fault_of(grammar.of_regex("((((a{1,99}){1,99}){1,99}){1,99}){99}"), VOCABULARY) == (
+        "it is too complex"
+    )

@@ -17,6 +17,7 @@ from engine.structured import grammar
 from engine.structured.calls import (
     BadArguments,
     CallForm,
+    Thought,
     of_calls,
     of_calls_in_text,
     of_calls_or_form,
@@ -103,8 +104,11 @@ class Model:
             for token_id, token in self.tokenizer.added_tokens.items()
             if is_control(token.content, token.special) and token.content in texts
         }
-        thoughts = map(self.tokenizer.token_to_id, ("<think>", "</think>"))
-        return CallForm(shape, ids, tuple(i for i in thoughts if i is not None))
+        spoken = [self.tokenizer.token_to_id(tag) for tag in ("<think>", "</think>")]
+        opening, closing = spoken
+        if opening is None or closing is None:
+            return CallForm(shape, ids)
+        return CallForm(shape, ids, (opening, closing), Thought(opening, closing, "</think>"))
 
 
 @pytest.fixture(scope="module")
@@ -325,6 +329,40 @@ def test_bare_calls_are_told_from_text_by_their_first_brace(texts: Model) -> Non
             content, calls = parsed("llama3_json", PARAMETERS, answer)
             assert bool(calls) == bool(start)
             assert not (calls and content)
+
+
+def test_what_may_be_hidden_before_a_bare_call_does_not_hide_it(tokens: Model) -> None:
+    form = tokens.form("llama3_json", "")
+    text = of_calls_in_text(form, schemas_of(PARAMETERS), is_one_call=False)
+    assert fault_of(text, tokens.vocabulary) == ""
+    for free in ("<think>", " <think>\n</think> ", "<think> Hm.</think> {", "So<think>{", "\n\n"):
+        assert can_say(tokens, text, free)
+    for call in (
+        "<think>{",
+        " <think> \n{",
+        "<think></think>{",
+        "<think>\n<think> <|python_tag|>{",
+    ):
+        assert not can_say(tokens, text, call, ends=False)
+
+
+@pytest.mark.parametrize("is_one_call", [False, True])
+@pytest.mark.parametrize(("name", "source"), MARKED)
+def test_a_mark_in_reasoning_that_an_answer_begins_with_begins_no_call(
+    tokens: Model, name: str, source: str, is_one_call: bool
+) -> None:
+    form = tokens.form(name, source)
+    shape = form.shape
+    if shape.message is not None:
+        return
+    text = of_calls_in_text(form, schemas_of(PARAMETERS), is_one_call=is_one_call)
+    call = f"{shape.begin}{shape.head}"
+    assert can_say(tokens, text, f"<think>\nI write {shape.mark} and {call}nobody")
+    thought = f"\n<think>\n{shape.mark} so {call}x {shape.mark} <think></think>\n\n"
+    assert can_say(tokens, text, f"{thought}Done <tool")
+    assert can_say(tokens, text, f"{thought}I look. {call}get-it", ends=False)
+    for before in (thought, f"{thought}I look. ", "So: <think>"):
+        assert not can_say(tokens, text, f"{before}{call}nobody", ends=False)
 
 
 @pytest.mark.parametrize(("name", "source"), MARKED)

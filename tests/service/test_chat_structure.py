@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import jsonschema
+import msgspec
 import pytest
 
 from engine.text.prompt_encoder import PromptEncoder
 from engine.text.templates.chat_template import ChatTemplate
+from engine.text.tokenizer import Tokenizer
 from service.errors import ApiError
 from service.request_limits import RequestLimits
 from service.schemas.chat_checks import parse_chat
@@ -166,6 +169,28 @@ def test_bare_calls_of_a_model_that_thinks_are_not_held_in_text() -> None:
     assert held(served, tools=[tool(strict=True)], tool_choice="required") is Held.CALLS
     with pytest.raises(ApiError, match="strict"):
         found(served, tools=[tool(strict=True)])
+
+
+@pytest.mark.parametrize("has_tokens", [False, True])
+def test_reasoning_between_tokens_is_no_place_for_calls(tmp_path: Path, has_tokens: bool) -> None:
+    plain = served_model()
+    file = json.loads((Path(plain.card.path) / "tokenizer.json").read_text())
+    ids = [plain.tokenizer.vocab_size, plain.tokenizer.vocab_size + 1]
+    names = ("<think>", "</think>") if has_tokens else ("<a>", "</a>")
+    known = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized", "special"), False)
+    file["added_tokens"] += [
+        {"id": token_id, "content": name, **known}
+        for token_id, name in zip(ids, names, strict=True)
+    ]
+    (tmp_path / "tokenizer.json").write_text(json.dumps(file))
+    template = model_of(TEMPLATES["hermes"] + "<think></think>").encoder.template
+    served = ServedModel(
+        msgspec.structs.replace(plain.card, vocab_size=ids[-1] + 1),
+        PromptEncoder(Tokenizer.from_folder(tmp_path), template),
+    )
+    structure = found(served, tools=[tool(strict=True)])
+    assert structure is not None
+    assert (f"<[{ids[1]}]>" in structure.grammar) is has_tokens
 
 
 @pytest.mark.parametrize("field", [{"ignore_eos": True}, {"min_tokens": 3}])
