@@ -11,10 +11,19 @@ from engine.structured.subschemas import walk
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-_BOUNDS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
+_BOUNDS = {
+    "minimum": ("minimum", -1),
+    "exclusiveMinimum": ("minimum", -1),
+    "maximum": ("maximum", 1),
+    "exclusiveMaximum": ("maximum", 1),
+}
+"""The bound that stands for it where it is too far out, and the side that it is on."""
 _SIZES = frozenset({*_BOUNDS, "multipleOf"})
+_DATA = frozenset({"const", "enum"})
+_NUMBERS = _SIZES | _DATA
+_PATTERNS = frozenset({"pattern", "patternProperties"})
 _MENDED = frozenset({*_BOUNDS, "uniqueItems", "propertyNames", "format"})
-_CHECKED = frozenset({*_SIZES, "const", "enum", "pattern", "patternProperties", "minProperties"})
+_CHECKED = _NUMBERS | _PATTERNS | {"minProperties"}
 _MAX_DIGITS = 15
 _MAX_WHOLE = 2**53
 _NEXT_TO_ZERO = 1e-9
@@ -70,12 +79,11 @@ def _is_idle(key: str, value: object) -> bool:
 
 def _narrow_bounds(schema: dict[str, object]) -> None:
     """Bounds beyond what the library can count to become the widest that it can."""
-    for key, sign in (("minimum", -1), ("maximum", 1)):
-        for bound in (key, f"exclusive{key.capitalize()}"):
-            value = schema.get(bound)
-            if _is_number(value) and value * sign >= _MAX_WHOLE:
-                del schema[bound]
-                schema.setdefault(key, sign * (_MAX_WHOLE - 1))
+    for bound, (key, sign) in _BOUNDS.items():
+        value = schema.get(bound)
+        if _is_number(value) and value * sign >= _MAX_WHOLE:
+            del schema[bound]
+            schema.setdefault(key, sign * (_MAX_WHOLE - 1))
 
 
 def _leave_zero(changed: dict[str, object]) -> None:
@@ -93,10 +101,10 @@ def _leave_zero(changed: dict[str, object]) -> None:
 
 def _faults(schema: Mapping[str, object]) -> Iterator[str]:
     yield from _number_faults(schema)
-    for key in ("const", "enum"):
+    for key in (key for key in schema if key in _DATA):
         if are_in_value(schema.get(key)):
             yield f"/{key}: control characters are not supported"
-    for key in ("pattern", "patternProperties"):
+    for key in (key for key in schema if key in _PATTERNS):
         patterns = schema.get(key)
         for pattern in [patterns] if isinstance(patterns, str) else _names(patterns):
             if are_in_pattern(pattern):
@@ -110,7 +118,7 @@ def _faults(schema: Mapping[str, object]) -> Iterator[str]:
 
 
 def _number_faults(schema: Mapping[str, object]) -> Iterator[str]:
-    for key in ("const", "enum", *(_SIZES & schema.keys())):
+    for key in (key for key in schema if key in _NUMBERS):
         is_size = key in _SIZES
         for number in _numbers(schema.get(key)):
             if not _is_exact(number) or (is_size and abs(number) >= _MAX_WHOLE):
@@ -119,7 +127,7 @@ def _number_faults(schema: Mapping[str, object]) -> Iterator[str]:
 
 def _far_constant(schema: Mapping[str, object]) -> str:
     """The key whose values have a number that is whole and large; "" for none."""
-    for key in ("const", "enum"):
+    for key in (key for key in schema if key in _DATA):
         if any(abs(number) >= _MAX_WHOLE for number in _numbers(schema.get(key))):
             return key
     return ""
