@@ -65,6 +65,13 @@ class _Row:
     def is_ready(self) -> bool:
         return self.mask_job is not None and self.mask_job.done()
 
+    @property
+    def has_failed(self) -> bool:
+        """Its jobs are done and have given no mask: one of them has raised."""
+        if not self.is_ready or self.advance_job is None:
+            return False
+        return self.out_V is None or self.advance_job.exception() is not None
+
     def advance(self, opened: OpenVocabulary, token_id: int | None) -> None:
         """Take in what was drawn, and what is forced then."""
         if self.matcher is None:
@@ -143,7 +150,7 @@ class RowGrammars:
             waiting: set[Future[Any]] = {row.mask_job or row.root.future for _, row in bound}
             wait(waiting, MAX_WAIT_S, FIRST_COMPLETED)  # nobody else can draw
         for index, row in bound:
-            if row.root.is_condemned or (row.is_ready and row.out_V is None):
+            if row.root.is_condemned or row.has_failed:
                 verdicts.refused.append(index)
             elif not row.is_ready:
                 verdicts.late.append(index)
@@ -194,6 +201,8 @@ class RowGrammars:
 
     def _begin(self, work: list[tuple[_Row, int | None]]) -> None:
         """Do it on the threads: the usual rows together, the watched ones each for itself."""
+        for row, _ in work:  # whoever begins has nothing running: the last mask is not the next one
+            row.out_V = None
         usual = [(row, token_id) for row, token_id in work if not row.num_slow]
         if usual:
             advance_job = self._usual.submit(self._advance, usual)
