@@ -20,7 +20,8 @@ from observability.metrics import Metrics
 from observability.recorder import Recorder
 from observability.tracing import Tracing
 from observability.wall_clock import WallClock
-from service.api.chat import ChatApi, ChatLimits
+from service.answering import AnswerLimits
+from service.api.chat import ChatApi
 from service.api.completions import CompletionsApi
 from service.api.health import HealthApi
 from service.api.metrics import MetricsApi
@@ -143,7 +144,7 @@ def document_routes(settings: Settings, model: str) -> list[Route]:
 
 def api_routes(settings: Settings, manager: ModelManager) -> list[Route]:
     """What clients call."""
-    generator, limits = Generator(manager), chat_limits(settings)
+    generator, limits = Generator(manager), answer_limits(settings)
     chat, completions = ChatApi(generator, limits), CompletionsApi(generator, limits)
     tokens = TokenizeApi(generator, manager.registry, limits)
     models = ModelsApi(manager, needs_loopback=settings.auth.api_key is None)
@@ -174,10 +175,10 @@ def opener_of(settings: Settings) -> OpenEngine:
     return open_process if settings.engine.engine_mode == "process" else open_inline
 
 
-def chat_limits(settings: Settings) -> ChatLimits:
-    """Bounds of a chat request."""
+def answer_limits(settings: Settings) -> AnswerLimits:
+    """Bounds of a request for generated text."""
     limits = settings.limits
-    return ChatLimits(
+    return AnswerLimits(
         body=BodyLimits(
             max_bytes=limits.max_body_bytes,
             max_stall_s=limits.body_timeout_s,

@@ -181,7 +181,7 @@ def _models(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     settings = load(argv, environ, parser=parser).settings
     url, is_json = parser.parse_flags(argv)["url"], _JSON_FLAG in argv
     from engine.models.errors import ModelError
-    from service.local_model import card_of, entries_of
+    from service.local_model import card_of
     from service.models_table import listed, table
     from service.remote_models import CannotAsk, ask, remote_table
 
@@ -190,7 +190,7 @@ def _models(argv: Sequence[str], environ: Mapping[str, str]) -> int:
             answer = ask(url, settings.auth.api_key)
             print(_json({"data": answer}) if is_json else remote_table(answer).rstrip())
             return EXIT_OK
-        models = listed([(card_of(entry), entry.aliases) for entry in entries_of(settings)])
+        models = listed([(card_of(entry), entry.aliases) for entry in settings.entries])
     except CannotAsk as error:
         return _fail(EXIT_PROBLEM, str(error))
     except ModelError as error:

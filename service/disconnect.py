@@ -39,7 +39,7 @@ async def unless_disconnected(
             results.append(await work())
             tasks.cancel_scope.cancel()
     except BaseExceptionGroup as group:  # the task group wraps even a single exception
-        raise _first_of(group) from None
+        raise first_of(group) from None
     return results[0]
 
 
@@ -56,7 +56,8 @@ async def _watch(
             await tick()
 
 
-def _first_of(error: BaseException) -> BaseException:
+def first_of(error: BaseException) -> BaseException:
+    """What a task group has wrapped: the fault that came first."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return error

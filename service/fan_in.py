@@ -9,6 +9,7 @@ import anyio
 import msgspec
 
 from service.deltas import ChoiceDelta, ChoiceEnd, End, Started
+from service.disconnect import first_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
@@ -85,13 +86,7 @@ async def fan_in(sources: Sequence[Open], num_choices: int) -> AsyncIterator[Fan
             if not merged.is_over:
                 tasks.cancel_scope.cancel()
     except BaseExceptionGroup as group:  # the task group wraps even a single exception
-        raise _first_of(group) from None
-
-
-def _first_of(error: BaseException) -> BaseException:
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
+        raise first_of(group) from None
 
 
 def _sum(one: End, other: End) -> End:

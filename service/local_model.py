@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from engine.models.errors import BadModelFolder, ModelNotFound
-from engine.models.registry import resolve
-from service.settings import ModelEntry
+from engine.models.registry import is_hub_id, resolve
 
 if TYPE_CHECKING:
     from engine.models.card import ModelCard
-    from service.settings import Settings
-
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+    from service.settings import ModelEntry
 
 
 class NotDownloaded(ModelNotFound):
@@ -43,33 +39,11 @@ def find_local(model: str, served_name: str | None = None) -> ModelCard:
         ) from None
 
 
-def entries_of(settings: Settings) -> tuple[ModelEntry, ...]:
-    """All models of the settings, the first one too, with what they take from it."""
-    first = settings.model
-    named = ModelEntry(
-        model=first.model, name=first.served_model_name, max_model_len=first.max_model_len
-    )
-    return tuple(
-        msgspec.structs.replace(
-            entry,
-            dtype=entry.dtype or first.dtype,
-            tool_call_parser=entry.tool_call_parser or first.tool_call_parser,
-            reasoning_parser=entry.reasoning_parser or first.reasoning_parser,
-        )
-        for entry in (named, *settings.further_models)
-    )
-
-
 def card_of(entry: ModelEntry) -> ModelCard:
     """Its card, with the context that clients get. Raises as `find_local` does."""
     card = find_local(entry.model, entry.name)
     context = min(entry.max_model_len or card.max_model_len, card.max_model_len)
     return msgspec.structs.replace(card, max_model_len=context)
-
-
-def is_hub_id(model: str) -> bool:
-    """Whether the name can only be a repository of the hub."""
-    return not Path(model).expanduser().is_dir() and _HUB_ID.fullmatch(model) is not None
 
 
 def _cached_folder(hub_id: str) -> Path | None:

@@ -8,7 +8,7 @@ owner and a measurement: there are few on purpose.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -22,6 +22,7 @@ Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 EngineMode = Literal["process", "inline"]
 Policy = Literal["fifo", "priority", "dynamic"]
 InputValidation = Literal["strict", "lenient"]
+Number = TypeVar("Number", int, float)
 LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["text", "json"]
 if TYPE_CHECKING:
@@ -333,3 +334,27 @@ class Settings(
             *(ModelEntry(model=model, name=name or None) for name, _, model in named),
             *self.models,
         )
+
+    @property
+    def entries(self) -> tuple[ModelEntry, ...]:
+        """All models, the first one too, with what the others take from it."""
+        first = self.model
+        named = ModelEntry(
+            model=first.model, name=first.served_model_name, max_model_len=first.max_model_len
+        )
+        return tuple(
+            msgspec.structs.replace(
+                entry,
+                model_timeout=_given(entry.model_timeout, first.model_timeout),
+                dtype=entry.dtype or first.dtype,
+                num_blocks=_given(entry.num_blocks, self.engine.num_blocks),
+                tool_call_parser=entry.tool_call_parser or first.tool_call_parser,
+                reasoning_parser=entry.reasoning_parser or first.reasoning_parser,
+            )
+            for entry in (named, *self.further_models)
+        )
+
+
+def _given(value: Number | None, default: Number) -> Number:
+    """0 is a value too."""
+    return default if value is None else value

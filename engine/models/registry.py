@@ -47,12 +47,17 @@ def resolve(model: str | None = None, served_name: str | None = None) -> ModelCa
     if folder.is_dir():
         folder = folder.resolve()
         return read_card(folder, served_name or folder.name)
-    if not _HUB_ID.fullmatch(model):
+    if not is_hub_id(model):
         raise ModelNotFound(
             f"there is no folder {model}; name {EMBEDDED_MODEL}, a model folder, or a hub id "
             "such as Qwen/Qwen3-0.6B"
         )
     return read_card(_download(model), served_name or model)
+
+
+def is_hub_id(model: str) -> bool:
+    """Whether the name can only be a repository of the hub."""
+    return not Path(model).expanduser().is_dir() and _HUB_ID.fullmatch(model) is not None
 
 
 def _embedded_folder() -> Path:

@@ -14,6 +14,7 @@ from service.answering import AnswerLimits, Patience, build_whole, parse_body
 from service.body import read_json
 from service.disconnect import unless_disconnected
 from service.exchange import Exchange
+from service.generation import MAX_INLINE_BYTES
 from service.prompt import GenerationRequest
 from service.prompt_source import without_effect
 from service.sampling import Sampling
@@ -35,17 +36,13 @@ if TYPE_CHECKING:
     from service.schemas.chat import ChatCompletionRequest
 
 
-class ChatLimits(AnswerLimits, frozen=True):
-    """Bounds of a chat request."""
-
-
 class ChatApi:
     """Turns a body into a generation and its deltas into OpenAI's shapes."""
 
     def __init__(
         self,
         generator: Generator,
-        limits: ChatLimits,
+        limits: AnswerLimits,
         *,
         clock_s: Callable[[], float] = time.time,
     ) -> None:
@@ -95,10 +92,17 @@ class ChatApi:
             system_fingerprint=served.fingerprint,
             service_tier=chat.answered_tier,
         )
+        structure = await self._generator.threads.run(
+            num_bytes > MAX_INLINE_BYTES,
+            structure_of,
+            chat,
+            served,
+            self._limits.request.max_tool_schema_bytes,
+        )
         request = GenerationRequest(
             source=chat_prompt(chat),
             sampling=Sampling.of(chat),
-            structure=structure_of(chat, served, self._limits.request.max_tool_schema_bytes),
+            structure=structure,
             num_bytes=num_bytes,
             deadline_s=patience.deadline_s,
             start_deadline_s=patience.start_deadline_s,

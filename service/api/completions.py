@@ -16,6 +16,7 @@ from service.disconnect import unless_disconnected
 from service.errors import ValidationFault
 from service.exchange import Exchange
 from service.fan_in import fan_in
+from service.generation import MAX_INLINE_BYTES
 from service.merged_record import merged_record
 from service.prompt import GenerationRequest
 from service.sampling import Sampling
@@ -101,7 +102,13 @@ class CompletionsApi:
         if asked.priority and not self._limits.heeds_priority:
             exchange.ignored_fields.append("priority")
         sampling = Sampling.of(asked)
-        structure = structure_of(asked, served, self._limits.request.max_tool_schema_bytes)
+        structure = await self._generator.threads.run(
+            num_bytes > MAX_INLINE_BYTES,
+            structure_of,
+            asked,
+            served,
+            self._limits.request.max_tool_schema_bytes,
+        )
         requests = [
             GenerationRequest(
                 source=source,

@@ -14,6 +14,7 @@ from service.body import read_json
 from service.disconnect import unless_disconnected
 from service.errors import Timeout
 from service.exchange import Exchange
+from service.generation import MAX_INLINE_BYTES
 from service.prompt_source import encode, without_effect
 from service.schemas.tokenize import Detokenized, Tokenized, parse_detokenize, parse_tokenize
 
@@ -28,9 +29,6 @@ if TYPE_CHECKING:
     from service.prompt_source import TokenPrompt
     from service.schemas.tokenize import DetokenizeRequest, TokenizeRequest
     from service.served_model import ServedModel
-
-MAX_INLINE_BYTES = 4096
-"""What is larger is encoded or decoded in a thread: it would hold up every stream."""
 
 Asked = TypeVar("Asked")
 

@@ -75,9 +75,9 @@ class _Models:
         """Their folders and texts."""
         from engine.models.errors import ModelError
         from service.doctor import models
-        from service.local_model import NotDownloaded, card_of, entries_of
+        from service.local_model import NotDownloaded, card_of
 
-        for entry in entries_of(self._settings) if self._settings else ():
+        for entry in self._settings.entries if self._settings else ():
             try:
                 card = card_of(entry)
             except NotDownloaded as error:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from engine.config import CacheConfig, EngineConfig, SchedulerConfig, WatchdogConfig
 from engine.models.registry import resolve
 from service.models.registry import ModelRegistry, RegisteredModel
@@ -25,58 +23,41 @@ def register(settings: Settings, card: ModelCard) -> ModelRegistry:
         ModelError: one of them cannot be found, or not be served.
         SettingsError: two have one name.
     """
-    first = RegisteredModel(
-        config=engine_config(settings, card),
-        load_text=partial(
-            load_text,
-            card,
-            tool_call_parser=settings.model.tool_call_parser,
-            reasoning_parser=settings.model.reasoning_parser,
-        ),
-        timeout_s=settings.model.model_timeout,
-    )
-    others = [_registered(entry, settings, first) for entry in settings.further_models]
+    first, *others = settings.entries
+    models = [_registered(settings, first, card)]
+    models += [_registered(settings, entry, resolve(entry.model, entry.name)) for entry in others]
     try:
-        return ModelRegistry([first, *others])
+        return ModelRegistry(models)
     except ValueError as error:
         raise SettingsError(f"{error}: give one of them another (NAME=MODEL)") from None
 
 
-def _registered(entry: ModelEntry, settings: Settings, first: RegisteredModel) -> RegisteredModel:
-    card = resolve(entry.model, entry.name)
-    config, defaults = first.config, settings.model
-    num_blocks = config.cache.num_blocks if entry.num_blocks is None else entry.num_blocks
+def _registered(settings: Settings, entry: ModelEntry, card: ModelCard) -> RegisteredModel:
     return RegisteredModel(
-        config=msgspec.structs.replace(
-            config,
-            card=card,
-            dtype=entry.dtype or config.dtype,
-            max_model_len=entry.max_model_len or 0,
-            cache=CacheConfig(num_blocks=num_blocks),
-        ),
+        config=_engine_config(settings, entry, card),
         load_text=partial(
             load_text,
             card,
-            tool_call_parser=entry.tool_call_parser or defaults.tool_call_parser,
-            reasoning_parser=entry.reasoning_parser or defaults.reasoning_parser,
+            tool_call_parser=entry.tool_call_parser or "auto",
+            reasoning_parser=entry.reasoning_parser or "auto",
         ),
         aliases=entry.aliases,
         is_pinned=entry.pinned,
-        timeout_s=first.timeout_s if entry.model_timeout is None else entry.model_timeout,
+        timeout_s=entry.model_timeout or 0.0,
     )
 
 
-def engine_config(settings: Settings, card: ModelCard) -> EngineConfig:
+def _engine_config(settings: Settings, entry: ModelEntry, card: ModelCard) -> EngineConfig:
     """What the engine is told of the settings."""
     engine = settings.engine
     return EngineConfig(
         card=card,
         device=settings.model.device,
-        dtype=settings.model.dtype,
-        max_model_len=settings.model.max_model_len,
+        dtype=entry.dtype or "auto",
+        max_model_len=entry.max_model_len or 0,
         memory_bytes=int(settings.model.model_memory_gib * 2**30),
         num_threads=engine.num_threads,
-        cache=CacheConfig(num_blocks=engine.num_blocks),
+        cache=CacheConfig(num_blocks=entry.num_blocks or 0),
         scheduler=SchedulerConfig(
             max_batch_tokens=engine.max_batch_tokens,
             max_running=engine.max_running,

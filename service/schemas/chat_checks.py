@@ -13,6 +13,12 @@ from service.body import decode
 from service.errors import NotSupported, PayloadTooLarge, ValidationFault, quoted
 from service.schemas.chat import ChatCompletionRequest
 from service.schemas.messages import AssistantMessage
+from service.schemas.sampling_checks import (
+    check_biases,
+    check_counts,
+    check_stream_options,
+    stop_counts,
+)
 from service.schemas.tools import FunctionTool
 
 if TYPE_CHECKING:
@@ -60,11 +66,7 @@ def _check_support(chat: ChatCompletionRequest) -> None:
 
 
 def _check_counts(chat: ChatCompletionRequest, limits: RequestLimits) -> None:
-    for param, count, limit in _counts(chat, limits):
-        if count > limit:
-            raise ValidationFault(
-                f"Invalid {param}: {count} is more than the {limit} that are allowed.", param=param
-            )
+    check_counts(_counts(chat, limits))
     for index, tool in enumerate(chat.tools or []):
         size = len(tool.function.parameters) if isinstance(tool, FunctionTool) else 0
         if size > limits.max_tool_schema_bytes:
@@ -82,24 +84,18 @@ def _counts(chat: ChatCompletionRequest, limits: RequestLimits) -> Iterator[tupl
     yield "logit_bias", len(chat.logit_bias or ()), limits.max_logit_bias
     yield "metadata", len(chat.metadata or ()), limits.max_metadata
     yield "top_logprobs", chat.top_logprobs or 0, limits.max_top_logprobs
-    yield "stop", len(chat.stop_strings), limits.max_stop_strings
-    for index, stop in enumerate(chat.stop_strings):
-        param = "stop" if isinstance(chat.stop, str) else f"stop[{index}]"
-        yield param, len(stop), limits.max_stop_chars
+    yield from stop_counts(chat, limits)
 
 
 def _check_combinations(chat: ChatCompletionRequest) -> None:
     """Of fields that do not go together `param` is the one to change."""
-    if chat.stream_options is not None and not chat.stream:
-        raise ValidationFault(
-            "`stream_options` is only allowed when `stream` is true.", param="stream_options"
-        )
+    check_stream_options(chat)
     if chat.top_logprobs and not chat.logprobs:
         raise ValidationFault(
             "`top_logprobs` is only allowed when `logprobs` is true.", param="top_logprobs"
         )
     _check_lengths(chat)
-    _check_biases(chat)
+    check_biases(chat)
     _check_tool_names(chat)
     _check_tool_choice(chat)
     _check_continuation(chat)
@@ -119,16 +115,6 @@ def _check_lengths(chat: ChatCompletionRequest) -> None:
         raise ValidationFault(
             f"`min_tokens` is more than `{chat.max_tokens_field}`.", param="min_tokens"
         )
-
-
-def _check_biases(chat: ChatCompletionRequest) -> None:
-    """Only decimal digits: `int` would take "+1", " 1" and "१" too."""
-    for key in chat.logit_bias or ():
-        if not (key.isascii() and key.isdecimal()) or len(key) > 10:
-            raise ValidationFault(
-                f"The keys of `logit_bias` are token ids; {quoted(key)} is none.",
-                param=f"logit_bias.{key}",
-            )
 
 
 def _check_tool_names(chat: ChatCompletionRequest) -> None:

@@ -5,8 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from service.body import decode
-from service.errors import NotSupported, ValidationFault, quoted
+from service.errors import NotSupported, ValidationFault
 from service.schemas.completions import CompletionRequest
+from service.schemas.sampling_checks import (
+    check_biases,
+    check_counts,
+    check_stream_options,
+    stop_counts,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,7 +34,7 @@ def parse_completion(body: bytes, limits: RequestLimits) -> CompletionRequest:
     request = decode(body, CompletionRequest)
     _check_support(request)
     _check_prompt(request)
-    _check_counts(request, limits)
+    check_counts(_counts(request, limits))
     _check_combinations(request)
     return request
 
@@ -53,39 +59,20 @@ def _check_prompt(request: CompletionRequest) -> None:
         )
 
 
-def _check_counts(request: CompletionRequest, limits: RequestLimits) -> None:
-    for param, count, limit in _counts(request, limits):
-        if count > limit:
-            raise ValidationFault(
-                f"Invalid {param}: {count} is more than the {limit} that are allowed.", param=param
-            )
-
-
 def _counts(request: CompletionRequest, limits: RequestLimits) -> Iterator[tuple[str, int, int]]:
     """The path of what is counted, how much there is, and how much there may be."""
     yield "prompt", request.num_prompts, MAX_PROMPTS
     yield "n", request.num_choices, limits.max_choices
     yield "logit_bias", len(request.logit_bias or ()), limits.max_logit_bias
     yield "logprobs", request.logprobs or 0, limits.max_top_logprobs
-    yield "stop", len(request.stop_strings), limits.max_stop_strings
-    for index, stop in enumerate(request.stop_strings):
-        param = "stop" if isinstance(request.stop, str) else f"stop[{index}]"
-        yield param, len(stop), limits.max_stop_chars
+    yield from stop_counts(request, limits)
 
 
 def _check_combinations(request: CompletionRequest) -> None:
     """Of fields that do not go together `param` is the one to change."""
-    if request.stream_options is not None and not request.stream:
-        raise ValidationFault(
-            "`stream_options` is only allowed when `stream` is true.", param="stream_options"
-        )
+    check_stream_options(request)
     if request.best_of is not None and request.best_of < request.num_choices:
         raise ValidationFault("`best_of` is less than `n`.", param="best_of")
     if (request.min_tokens or 0) > request.num_max_tokens:
         raise ValidationFault("`min_tokens` is more than `max_tokens`.", param="min_tokens")
-    for key in request.logit_bias or ():
-        if not (key.isascii() and key.isdecimal()) or len(key) > 10:
-            raise ValidationFault(
-                f"The keys of `logit_bias` are token ids; {quoted(key)} is none.",
-                param=f"logit_bias.{key}",
-            )
+    check_biases(request)

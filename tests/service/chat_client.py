@@ -17,7 +17,8 @@ from engine.models.registry import resolve
 from engine.text.prompt_encoder import PromptEncoder
 from engine.text.templates.chat_template import ChatTemplate
 from observability.trace_context import TraceContext
-from service.api.chat import ChatApi, ChatLimits
+from service.answering import AnswerLimits
+from service.api.chat import ChatApi
 from service.exchange import SCOPE_KEY, Exchange
 from service.generation import Generator
 from service.middleware.errors import ErrorMiddleware, error_handlers
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from engine.client import EngineClient
+    from service.api.completions import CompletionsApi
     from tests.fakes import FakeEngine
 
 MODEL = "kvorum-mini"
@@ -73,18 +75,15 @@ def manager_of(client: EngineClient, model: ServedModel) -> ModelManager:
     return ModelManager(ModelRegistry([registered]), lambda: client, model)
 
 
-class ChatApp:
-    """ASGI application; `exchanges` are in the order of the requests."""
+class RouteApp:
+    """ASGI application of one route, whatever the path; `exchanges` are in the order of the
+    requests."""
 
-    def __init__(
-        self, client: EngineClient, limits: ChatLimits, model: ServedModel, **options: Any
-    ) -> None:
+    def __init__(self, client: EngineClient, api: ChatApi | CompletionsApi) -> None:
         self.client = client
         self.exchanges: list[Exchange] = []
-        api = ChatApi(Generator(manager_of(client, model), **options), limits)
-        routes = [Route("/v1/chat/completions", api.create, methods=["POST"])]
         self._app: ASGIApp = Starlette(
-            routes=routes,
+            routes=[Route("/{path:path}", api.create, methods=["POST"])],
             exception_handlers=error_handlers(),
             middleware=[Middleware(ErrorMiddleware)],
         )
@@ -96,15 +95,24 @@ class ChatApp:
         await self._app(scope, receive, send)
 
 
+class ChatApp(RouteApp):
+    """The chat route."""
+
+    def __init__(
+        self, client: EngineClient, limits: AnswerLimits, model: ServedModel, **options: Any
+    ) -> None:
+        super().__init__(client, ChatApi(Generator(manager_of(client, model), **options), limits))
+
+
 @asynccontextmanager
 async def chat_app(
     engine: FakeEngine,
-    limits: ChatLimits | None = None,
+    limits: AnswerLimits | None = None,
     model: ServedModel | None = None,
     **options: Any,
 ) -> AsyncIterator[ChatApp]:
     async with engine() as client:
-        yield ChatApp(client, limits or ChatLimits(), model or served_model(), **options)
+        yield ChatApp(client, limits or AnswerLimits(), model or served_model(), **options)
 
 
 class Call:

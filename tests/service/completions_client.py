@@ -7,24 +7,18 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import anyio
-from starlette.applications import Starlette
-from starlette.middleware import Middleware
-from starlette.routing import Route
 
 from engine.protocol import PromptLogprobs, RequestEvent, Started, TokenLogprobs, Tokens
-from observability.trace_context import TraceContext
 from service.answering import AnswerLimits
 from service.api.completions import CompletionsApi
-from service.exchange import SCOPE_KEY, Exchange
 from service.generation import Generator
-from service.middleware.errors import ErrorMiddleware, error_handlers
 from tests.fakes import finished
-from tests.service.chat_client import MODEL, Call, ids_of, manager_of, served_model
+from tests.service.chat_client import MODEL, Call, RouteApp, ids_of, manager_of, served_model
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
-    from starlette.types import ASGIApp, Receive, Scope, Send
+    from starlette.types import ASGIApp
 
     from engine.client import EngineClient
     from engine.protocol import Submit
@@ -36,25 +30,14 @@ def body_of(**fields: object) -> bytes:
     return json.dumps({"model": MODEL, "prompt": "Hi"} | fields).encode()
 
 
-class CompletionsApp:
-    """ASGI application, whatever the path; `exchanges` are in the order of the requests."""
+class CompletionsApp(RouteApp):
+    """The route of completions."""
 
     def __init__(
         self, client: EngineClient, limits: AnswerLimits, model: ServedModel, **options: Any
     ) -> None:
-        self.exchanges: list[Exchange] = []
-        api = CompletionsApi(Generator(manager_of(client, model), **options), limits)
-        self._app: ASGIApp = Starlette(
-            routes=[Route("/{path:path}", api.create, methods=["POST"])],
-            exception_handlers=error_handlers(),
-            middleware=[Middleware(ErrorMiddleware)],
-        )
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        trace = TraceContext.from_headers(None, None, lambda n: b"\x07" * n)
-        scope[SCOPE_KEY] = Exchange(request_id="req_1", trace=trace, start_ns=1)
-        self.exchanges.append(scope[SCOPE_KEY])
-        await self._app(scope, receive, send)
+        generator = Generator(manager_of(client, model), **options)
+        super().__init__(client, CompletionsApi(generator, limits))
 
 
 @asynccontextmanager

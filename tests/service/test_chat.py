@@ -10,7 +10,7 @@ import pytest
 from engine.config import EngineConfig, SchedulerConfig
 from engine.errors import CONTEXT_LENGTH_EXCEEDED, ENGINE_ERROR
 from engine.protocol import Failed, Finished, RequestEvent, RequestTimings, Started, Tokens
-from service.api.chat import ChatLimits
+from service.answering import AnswerLimits
 from service.body import BodyLimits
 from service.sse import StreamTiming
 from tests.fakes import FakeEngine, answer_with, finished
@@ -395,7 +395,7 @@ async def test_a_full_engine_is_429_and_says_when_to_come_back() -> None:
         card=served_model().card, scheduler=SchedulerConfig(max_running=1, max_waiting=0)
     )
     async with engine(config) as client, anyio.create_task_group() as tasks:
-        app = ChatApp(client, ChatLimits(), served_model())
+        app = ChatApp(client, AnswerLimits(), served_model())
         first = Call(app, body_of())
         tasks.start_soon(first.run)
         await engine.submitted.wait()
@@ -411,7 +411,7 @@ async def test_a_full_engine_is_429_and_says_when_to_come_back() -> None:
 
 @requirement("errors.413")
 async def test_a_body_above_the_limit_is_413() -> None:
-    async with chat_app(FakeEngine([]), ChatLimits(body=BodyLimits(max_bytes=1000))) as app:
+    async with chat_app(FakeEngine([]), AnswerLimits(body=BodyLimits(max_bytes=1000))) as app:
         call = await post(app, user="x" * 500, safety_identifier="y" * 100)
         too_large = await post(app, messages=[{"role": "user", "content": "x" * 1000}])
     assert call.status == 200
@@ -441,7 +441,7 @@ async def test_a_body_of_another_type_than_json_is_415(content_type: str, status
 async def test_the_clients_timeout_is_a_408_that_is_not_repeated(timeout: str) -> None:
     engine = FakeEngine(hold_after=0)
     headers = [("content-type", "application/json"), ("x-stainless-timeout", timeout)]
-    limits = ChatLimits(max_request_s=0.05)
+    limits = AnswerLimits(max_request_s=0.05)
     async with chat_app(engine, limits) as app:
         call = await Call(app, body_of(stream=True), headers).run()
     assert call.status == 408
@@ -452,7 +452,7 @@ async def test_the_clients_timeout_is_a_408_that_is_not_repeated(timeout: str) -
 
 async def test_a_timeout_after_the_start_is_an_event() -> None:
     engine = FakeEngine(ids_of(TEXT), hold_after=2)
-    async with chat_app(engine, ChatLimits(max_request_s=0.05)) as app:
+    async with chat_app(engine, AnswerLimits(max_request_s=0.05)) as app:
         call = await post(app, stream=True)
     assert call.status == 200
     assert call.text == "H"
@@ -462,7 +462,7 @@ async def test_a_timeout_after_the_start_is_an_event() -> None:
 
 async def test_after_the_start_wait_the_status_line_goes_out_anyway() -> None:
     engine = FakeEngine(ids_of(TEXT), hold_after=0)
-    limits = ChatLimits(stream=StreamTiming(max_start_wait_s=0.01))
+    limits = AnswerLimits(stream=StreamTiming(max_start_wait_s=0.01))
     async with chat_app(engine, limits) as app, anyio.create_task_group() as tasks:
         call = Call(app, body_of(stream=True))
         tasks.start_soon(call.run)

@@ -20,7 +20,7 @@ from engine.protocol import (
 )
 from engine.text.prompt_encoder import PromptEncoder
 from engine.text.templates.chat_template import ChatTemplate
-from service.api.chat import ChatLimits
+from service.answering import AnswerLimits
 from service.request_limits import RequestLimits
 from service.served_model import ServedModel
 from tests.fakes import FakeEngine, finished
@@ -371,7 +371,7 @@ async def test_a_token_that_reaches_into_a_stop_string_is_not_told() -> None:
 
 
 async def test_priority_is_heeded_where_the_policy_heeds_it() -> None:
-    async with chat_app(FakeEngine([]), ChatLimits(heeds_priority=True)) as app:
+    async with chat_app(FakeEngine([]), AnswerLimits(heeds_priority=True)) as app:
         await post(app, priority=3)
     assert app.exchanges[0].ignored_fields == []
 
@@ -414,7 +414,7 @@ async def test_limits_are_settings(fields: dict[str, object], param: str) -> Non
         max_top_logprobs=2,
         max_metadata=2,
     )
-    async with chat_app(FakeEngine([]), ChatLimits(request=narrow)) as app:
+    async with chat_app(FakeEngine([]), AnswerLimits(request=narrow)) as app:
         call = await post(app, **fields)
     async with chat_app(FakeEngine([])) as app:
         allowed = await post(app, **fields)
@@ -430,7 +430,7 @@ async def test_a_lenient_server_ignores_what_it_does_not_know_and_says_so() -> N
         "temperature": 0,
     }
     engine = FakeEngine([])
-    async with chat_app(engine, ChatLimits(is_lenient=True)) as app:
+    async with chat_app(engine, AnswerLimits(is_lenient=True)) as app:
         call = await post(app, **body)
         wrong = await post(app, **body, max_tokens="5")
         many = await post(app, **{f"x{n}": 1 for n in range(17)})

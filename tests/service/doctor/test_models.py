@@ -13,7 +13,7 @@ from engine.models.registry import resolve
 from service.doctor import models
 from service.doctor.hub import hub, look_at_hub
 from service.doctor.torch_facts import Placement
-from service.local_model import NotDownloaded, card_of, entries_of, find_local
+from service.local_model import NotDownloaded, card_of, find_local
 from service.settings import ModelEntry
 from tests.service.running import settings_of
 
@@ -139,7 +139,7 @@ def test_all_models_of_the_settings_are_listed_with_what_they_take_from_the_firs
         "--served-model-name", "main", "--max-model-len", "100", "--dtype", "float32",
         "--more-models", f"other={copied}",
     )  # fmt: skip
-    first, second = entries_of(settings)
+    first, second = settings.entries
     assert card_of(first).name == "main"
     assert card_of(first).max_model_len == 100
     assert card_of(second).name == "other"
