@@ -230,10 +230,13 @@ def config_of(fields: dict[str, int]) -> Config:
 
 
 @asynccontextmanager
-async def serving(**limits: Any) -> AsyncIterator[Site]:
-    """Our server; it has stopped when the block is left."""
+async def serving(*, send_buffer_bytes: int | None = None, **limits: Any) -> AsyncIterator[Site]:
+    """Our server; it has stopped when the block is left. The kernel keeps up to so many bytes of
+    an answer that nobody reads; else megabytes."""
     app = App()
     with socket.create_server(("127.0.0.1", 0), backlog=1024) as listener:
+        if send_buffer_bytes is not None:  # what it accepts inherits it
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer_bytes)
         listener.setblocking(False)
         site = Site(listener.getsockname()[1], app)
         async with anyio.create_task_group() as tasks:

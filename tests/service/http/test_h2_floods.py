@@ -69,9 +69,12 @@ async def test_updates_of_windows_are_no_flood_for_a_reader_acknowledges_each_to
 
 async def test_acknowledgements_that_nobody_reads_stop_the_reading() -> None:
     limits = {"num_control_frames": 10**9, "max_stall_s": 0.3, "linger_s": 0.1}
-    async with serving(**limits) as site, connected(site) as client:
+    async with (
+        serving(send_buffer_bytes=4096, **limits) as site,
+        connected(site) as client,
+    ):
         raw = client.socket.extra(anyio.abc.SocketAttribute.raw_socket)
-        raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)  # fills sooner
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         pings = b"".join(PingFrame(0, opaque_data=b"12345678").serialize() for _ in range(10_000))
         # Never a read: buffers fill both ways, then the server gives up.
         with anyio.fail_after(20), pytest.raises(anyio.BrokenResourceError):
