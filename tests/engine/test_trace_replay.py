@@ -8,12 +8,12 @@ from xml.etree import ElementTree
 
 import pytest
 
-from tests.perf.gateway.run_record import Machine
+from observability.bench.run import Machine
+from observability.bench.trace import Trace, TraceRequest, read_trace
 from tests.perf.replay.oracle import instant_lru_cached_tokens, oracle_cached_tokens
 from tests.perf.replay.page import chart_of, figures_of, verdict
 from tests.perf.replay.replay import replay, smallest_cache_tokens
 from tests.perf.replay.run_record import ReplayRecord
-from tests.perf.replay.trace import Trace, TraceRequest, read_trace
 
 MOONCAKE = Path(__file__).parents[1] / "data" / "mooncake_conversation_400.jsonl"
 

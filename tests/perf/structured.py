@@ -22,11 +22,13 @@ import tempfile
 import time
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import anyio
 import msgspec
 
+from engine.bench.random_model import SHAPES, save_weights
+from engine.bench.word_tokenizer import SPECIAL, train_tokenizer
 from engine.config import EngineConfig
 from engine.inline import open_inline
 from engine.models.card import read_card
@@ -45,25 +47,9 @@ NUM_FORMS = 4
 CONTEXT = 1024
 PROMPT = 16
 CORPUS_CHARACTERS = 40_000_000
-SIZES: dict[str, Any] = {
-    "vocab_size": 151_936,
-    "hidden_size": 896,
-    "intermediate_size": 4864,
-    "num_hidden_layers": 24,
-    "num_attention_heads": 14,
-    "num_key_value_heads": 2,
-    "max_position_embeddings": 32_768,
-    "rope_parameters": {"rope_type": "default", "rope_theta": 1_000_000.0},
-    "tie_word_embeddings": True,
-}
-SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
+VOCAB_SIZE = 151_936
 NUM_OWN_TOKENS = 151_643
 """As Qwen has, before the special ones."""
-
-_WORDS = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
-    r"|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
 
 
 class Run(msgspec.Struct, frozen=True):
@@ -244,48 +230,17 @@ def large_schema(number: int) -> dict[str, object]:
 def card_of_random_model(folder: Path) -> ModelCard:
     """The model in `folder`, which is made if it is not there."""
     if not (folder / "tokenizer_config.json").exists():  # the last that is written
-        import torch
-        import transformers
-
-        from tests.tiny_model import scatter
-
         folder.mkdir(parents=True, exist_ok=True)
         print(f"making a model in {folder}", flush=True)
         end = NUM_OWN_TOKENS + SPECIAL.index("<|im_end|>")
-        config = transformers.Qwen2Config(**SIZES, bos_token_id=None, eos_token_id=end)
-        torch.manual_seed(0)
-        model = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
-        scatter(model)
-        model.save_pretrained(folder)
+        shape = SHAPES["qwen2.5-0.5b"]
+        save_weights(shape, folder, "bfloat16", 0, vocab_size=VOCAB_SIZE, end_id=end)
         template = Path(resolve().path) / "chat_template.jinja"
         (folder / "chat_template.jinja").write_text(template.read_text())
-        save_tokenizer(folder)
+        tokenizer = train_tokenizer(corpus(), NUM_OWN_TOKENS)
+        (folder / "tokenizer.json").write_text(tokenizer.to_str())
+        (folder / "tokenizer_config.json").write_text('{"eos_token": "<|im_end|>"}')
     return read_card(folder, "random-0.5b")
-
-
-def save_tokenizer(folder: Path) -> None:
-    """As many tokens as Qwen has, of texts that are on each machine."""
-    from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
-
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Split(Regex(_WORDS), "isolated"),
-            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-        ]
-    )
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=NUM_OWN_TOKENS,
-        min_frequency=1,
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator(corpus(), trainer)
-    assert tokenizer.get_vocab_size() == NUM_OWN_TOKENS
-    tokenizer.add_special_tokens([AddedToken(text, special=True) for text in SPECIAL])
-    tokenizer.save(str(folder / "tokenizer.json"))
-    (folder / "tokenizer_config.json").write_text('{"eos_token": "<|im_end|>"}')
 
 
 def corpus() -> Iterator[str]:

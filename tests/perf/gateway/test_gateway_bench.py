@@ -8,13 +8,14 @@ from xml.etree import ElementTree
 
 import pytest
 
+from observability.bench.run import Machine
 from tests.perf.gateway.cadence import Cadence, delay_ms, stamp
 from tests.perf.gateway.cell import Cell, Result
 from tests.perf.gateway.connection import Wire
 from tests.perf.gateway.http2_connection import Http2Connection, frame
 from tests.perf.gateway.page import figures_of, picture_of
 from tests.perf.gateway.plan import HEADLINE_ROUNDS, full_plan, in_order, quick_plan
-from tests.perf.gateway.run_record import Machine, RunRecord
+from tests.perf.gateway.run_record import RunRecord
 from tests.perf.gateway.summary import Spread, Verdict, percentile, summarize
 from tests.perf.gateway.token_meter import TokenMeter
 

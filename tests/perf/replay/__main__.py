@@ -19,14 +19,14 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from observability.bench.trace import read_trace
 from tests.perf.replay.page import size_text, verdict, write_docs
 from tests.perf.replay.replay import Speed, replay, smallest_cache_tokens
 from tests.perf.replay.run_record import ReplayRecord
-from tests.perf.replay.trace import read_trace
 
 if TYPE_CHECKING:
+    from observability.bench.trace import Trace
     from tests.perf.replay.replay import ReplayResult
-    from tests.perf.replay.trace import Trace
 
 _NUM_SIZES_WITHOUT_CONTENT = 3
 

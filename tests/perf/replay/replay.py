@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 import msgspec
 from tqdm import tqdm
 
+from observability.bench.trace import NS_PER_S
 from tests.perf.replay.oracle import instant_lru_cached_tokens, oracle_cached_tokens
 from tests.perf.replay.scheduler_seat import SchedulerSeat
-from tests.perf.replay.trace import NS_PER_S
 
 if TYPE_CHECKING:
     from engine.protocol import Finished
-    from tests.perf.replay.trace import Trace
+    from observability.bench.trace import Trace
 
 
 class Speed(msgspec.Struct, frozen=True):

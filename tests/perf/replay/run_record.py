@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import msgspec
 
-from tests.perf.gateway.run_record import Machine
-from tests.perf.gateway.run_record import RunRecord as BenchRecord
+from observability.bench.machine import machine_here
+from observability.bench.run import Machine
+from observability.bench.versions import commit
 from tests.perf.replay.replay import ReplayResult
 
 
@@ -19,9 +22,9 @@ class ReplayRecord(msgspec.Struct, kw_only=True):
 
     @classmethod
     def begin(cls) -> ReplayRecord:
-        """A record without results; the machine is described as the gateway benchmark does it."""
-        bench = BenchRecord.begin(is_quick=True)
-        return cls(date=bench.date, commit=bench.commit, machine=bench.machine)
+        """A record without results."""
+        date = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
+        return cls(date=date, commit=commit() or "unknown", machine=machine_here())
 
     @property
     def wall_s(self) -> float:

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from observability.bench.errors import WrongOption
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -92,50 +94,77 @@ class Trace(msgspec.Struct, frozen=True):
 
 
 class _MooncakeRow(msgspec.Struct):
-    timestamp: int
+    timestamp: float
     input_length: int
     output_length: int
     hash_ids: tuple[int, ...]
 
 
 def read_trace(path: Path, num_requests: int | None = None) -> Trace:
-    """The first requests of a Mooncake (.jsonl) or Azure (.csv) trace; all if None."""
+    """The first requests of a Mooncake (.jsonl) or Azure (.csv) trace; all if None.
+
+    Raises `WrongOption` with the file and the line that are wrong.
+    """
     reader = {".jsonl": _read_mooncake, ".csv": _read_azure}.get(path.suffix)
     if reader is None:
-        raise ValueError(f"{path.name} is neither a .jsonl of Mooncake nor a .csv of Azure")
-    trace = reader(path)
+        raise WrongOption(f"{path.name} is neither a .jsonl of Mooncake nor a .csv of Azure")
+    try:
+        trace = reader(path)
+    except OSError as error:
+        raise WrongOption(f"{path} cannot be read: {error.strerror}") from None
+    if not trace.requests:
+        raise WrongOption(f"{path} holds no requests")
     requests = sorted(trace.requests, key=lambda request: request.arrived_ns)
     return msgspec.structs.replace(trace, requests=requests[:num_requests])
 
 
 def _read_mooncake(path: Path) -> Trace:
-    rows = msgspec.json.Decoder(_MooncakeRow).decode_lines(path.read_bytes())
-    requests = [
-        TraceRequest(
-            row.timestamp * 1_000_000, row.input_length, max(row.output_length, 1), row.hash_ids
+    decoder = msgspec.json.Decoder(_MooncakeRow)
+    requests = []
+    for number, line in enumerate(path.read_bytes().split(b"\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            row = decoder.decode(line)
+        except (msgspec.DecodeError, msgspec.ValidationError) as error:
+            raise WrongOption(f"{path}, line {number} is none of Mooncake's: {error}") from None
+        # Ids for less than the prompt would make it shorter than it was.
+        if row.input_length > len(row.hash_ids) * TRACE_BLOCK_TOKENS:
+            raise WrongOption(
+                f"{path}, line {number}: {row.input_length} tokens need more hash_ids"
+            )
+        requests.append(
+            TraceRequest(
+                round(row.timestamp * 1_000_000),
+                row.input_length,
+                max(row.output_length, 1),
+                row.hash_ids,
+            )
         )
-        for row in rows
-    ]
     return Trace("Mooncake conversation", True, requests)
 
 
 def _read_azure(path: Path) -> Trace:
-    with path.open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    begin = datetime.fromisoformat(rows[0]["TIMESTAMP"][:26])
+    begin: datetime | None = None
     fresh_ids = count()
     requests = []
-    for row in rows:
-        num_prompt_tokens = int(row["ContextTokens"])
-        num_blocks = -(-num_prompt_tokens // TRACE_BLOCK_TOKENS)
-        # Python's microseconds are as fine as is needed; the file has a digit more.
-        arrived_s = (datetime.fromisoformat(row["TIMESTAMP"][:26]) - begin).total_seconds()
-        requests.append(
-            TraceRequest(
-                round(arrived_s * NS_PER_S),
-                num_prompt_tokens,
-                max(int(row["GeneratedTokens"]), 1),
-                tuple(next(fresh_ids) for _ in range(num_blocks)),
+    with path.open(newline="", encoding="utf-8", errors="replace") as file:
+        for number, row in enumerate(csv.DictReader(file), 2):
+            try:
+                # Python's microseconds are as fine as is needed; the file has a digit more.
+                arrived = datetime.fromisoformat(row["TIMESTAMP"][:26])
+                num_prompt_tokens = int(row["ContextTokens"])
+                num_output_tokens = int(row["GeneratedTokens"])
+            except (KeyError, TypeError, ValueError) as error:
+                raise WrongOption(f"{path}, line {number} is none of Azure's: {error!r}") from None
+            begin = begin or arrived
+            num_blocks = -(-num_prompt_tokens // TRACE_BLOCK_TOKENS)
+            requests.append(
+                TraceRequest(
+                    round((arrived - begin).total_seconds() * NS_PER_S),
+                    num_prompt_tokens,
+                    max(num_output_tokens, 1),
+                    tuple(next(fresh_ids) for _ in range(num_blocks)),
+                )
             )
-        )
     return Trace("Azure 2023 conversation", False, requests)
