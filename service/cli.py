@@ -49,6 +49,7 @@ commands:
   serve [MODEL]   serve a model: the embedded kvorum-mini, a local folder or a hub id
   doctor [MODEL]  look at this machine, the settings and the model: what is wrong, what to do
   models [MODEL]  list the models that would be served; with --url those of a running server
+  bench COMMAND   measure any OpenAI-compatible server, compare two, keep the results
   config          print the effective settings and where each one came from
   version         print the version
 
@@ -101,24 +102,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; the exit code. `--help` raises `SystemExit(0)` as argparse has it."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     command, rest = (arguments[0], arguments[1:]) if arguments else ("--help", [])
+    commands = {
+        "serve": _serve,
+        "doctor": _doctor,
+        "models": _models,
+        "bench": _bench,
+        "config": _config,
+    }
     try:
-        match command:
-            case "serve":
-                return _serve(rest, os.environ)
-            case "doctor":
-                return _doctor(rest, os.environ)
-            case "models":
-                return _models(rest, os.environ)
-            case "config":
-                return _config(rest, os.environ)
-            case "version" | "--version":
-                print(f"kvorum {_version()}")
-                return EXIT_OK
-            case "help" | "--help" | "-h":
-                print(_HELP, end="")
-                return EXIT_OK
-            case _:
-                return _fail(EXIT_USAGE, f"unknown command {command}; see `kvorum --help`")
+        if command in commands:
+            return commands[command](rest, os.environ)
+        if command in ("version", "--version"):
+            print(f"kvorum {_version()}")
+            return EXIT_OK
+        if command in ("help", "--help", "-h"):
+            print(_HELP, end="")
+            return EXIT_OK
+        return _fail(EXIT_USAGE, f"unknown command {command}; see `kvorum --help`")
     except SettingsError as error:
         return _fail(EXIT_USAGE, str(error))
     except KeyboardInterrupt:
@@ -196,6 +196,22 @@ def _models(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     except ModelError as error:
         return _fail(EXIT_MODEL, str(error))
     print(_json({"data": models}) if is_json else table(models).rstrip())
+    return EXIT_OK
+
+
+def _bench(argv: Sequence[str], environ: Mapping[str, str]) -> int:
+    from observability.bench.errors import BenchError, WrongOption
+    from service.bench.command import lines_of
+
+    try:
+        for text in lines_of(argv, environ):
+            print(text, flush=True)
+    except WrongOption as error:
+        return _fail(EXIT_USAGE, str(error))
+    except BenchError as error:
+        return _fail(EXIT_PROBLEM, str(error))
+    except SystemExit as error:
+        return error.code if isinstance(error.code, int) else EXIT_OK
     return EXIT_OK
 
 

@@ -16,6 +16,8 @@ from service.settings import ModelEntry, Settings
 ENV_PREFIX = "KVORUM_"
 CONFIG_FLAG = "--config"
 CONFIG_ENV = ENV_PREFIX + "CONFIG"
+BENCH_DATABASE_ENV = ENV_PREFIX + "BENCH_DB"
+"""No setting of a server: where `kvorum bench` keeps its results."""
 
 _CONFIG_HELP = "TOML or JSON file with the settings of this page, one table for each section"
 

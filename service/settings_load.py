@@ -16,7 +16,15 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import msgspec
 
-from service.knobs import CONFIG_ENV, CONFIG_FLAG, ENV_PREFIX, Knob, add_flags, all_knobs
+from service.knobs import (
+    BENCH_DATABASE_ENV,
+    CONFIG_ENV,
+    CONFIG_FLAG,
+    ENV_PREFIX,
+    Knob,
+    add_flags,
+    all_knobs,
+)
 from service.origins import origins_of
 from service.settings import AuthSettings, ModelEntry, Settings, SettingsError
 
@@ -141,7 +149,7 @@ def _from_environ(environ: Mapping[str, str]) -> dict[str, tuple[Any, str]]:
     by_env = {knob.env: knob for knob in all_knobs()}
     given: dict[str, tuple[Any, str]] = {}
     for name, value in environ.items():
-        if not name.startswith(ENV_PREFIX) or name == CONFIG_ENV or _is_service_link(name, value):
+        if not name.startswith(ENV_PREFIX) or _is_other(name, value):
             continue
         knob = by_env.get(name)
         if knob is None:
@@ -151,6 +159,11 @@ def _from_environ(environ: Mapping[str, str]) -> dict[str, tuple[Any, str]]:
         if value or knob.is_secret:
             given[knob.path] = (value, name)
     return given
+
+
+def _is_other(name: str, value: str) -> bool:
+    """One of ours that is no setting of a server, or one of Kubernetes'."""
+    return name in (CONFIG_ENV, BENCH_DATABASE_ENV) or _is_service_link(name, value)
 
 
 def _is_service_link(name: str, value: str) -> bool:

@@ -6,6 +6,7 @@ text: with that, prompts have exactly the length that was asked for, as the serv
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -70,23 +71,27 @@ def first_model(url: str, api_key: str | None, *, is_insecure: bool) -> str:
     return models[0].id
 
 
-def probe(target: Target, api_key: str | None, count: Callable[[str], int]) -> ServerFacts:
-    """Ask a few short questions. Raises `CannotAsk`, `CannotMeasure`."""
-    takes_ignore_eos, total = True, None
+def probe(target: Target, api_key: str | None, count: Callable[[str], int] | None) -> ServerFacts:
+    """Ask a few short questions; without `count` no number of tokens becomes known.
+
+    Raises `CannotAsk`, `CannotMeasure`.
+    """
+    takes_ignore_eos = True
     try:
         total = _num_prompt_tokens(target, api_key, None, {"ignore_eos": True})
     except CannotMeasure:
         takes_ignore_eos = False
         total = _num_prompt_tokens(target, api_key, None, {})
-    extra_with_system = None
-    if target.endpoint == "chat":
-        both = _num_prompt_tokens(target, api_key, _SYSTEM, {})
-        if both is not None:
-            extra_with_system = both - count(_TEXT) - count(_SYSTEM)
+    both = None
+    if target.endpoint == "chat" and count is not None:
+        with suppress(CannotMeasure):  # a template without system messages
+            both = _num_prompt_tokens(target, api_key, _SYSTEM, {})
     return ServerFacts(
         takes_ignore_eos=takes_ignore_eos,
-        num_extra_tokens=None if total is None else total - count(_TEXT),
-        num_extra_tokens_with_system=extra_with_system,
+        num_extra_tokens=total - count(_TEXT) if count and total else None,
+        num_extra_tokens_with_system=(
+            both - count(_TEXT) - count(_SYSTEM) if count and both else None
+        ),
         version=_version_of(target, api_key),
     )
 

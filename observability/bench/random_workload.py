@@ -38,7 +38,8 @@ class RandomWorkload(msgspec.Struct, frozen=True, kw_only=True):
         generator = np.random.default_rng(order.seed)
         prompt_lengths = self.num_prompt.draw(order.num_sessions, generator)
         output_lengths = self.num_output.draw(order.num_sessions, generator)
-        texts = need(maker).texts(prompt_lengths, generator)
+        lengths = [order.text_length(length) for length in prompt_lengths]
+        texts = need(maker).texts(lengths, generator)
         return [
             Session(
                 index=index,

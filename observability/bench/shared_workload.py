@@ -60,14 +60,16 @@ class SharedWorkload(msgspec.Struct, frozen=True, kw_only=True):
         prompt_lengths = self.num_prompt.draw(order.num_sessions, generator)
         output_lengths = self.num_output.draw(order.num_sessions, generator)
         totals = [self.num_prefix + length for length in prompt_lengths]
+        lengths = [order.text_length(length) for length in prompt_lengths]
         if order.endpoint == "chat":
-            texts = need(maker).texts(prompt_lengths, generator)
+            texts = need(maker).texts(lengths, generator)
         else:
             drafts = [
                 head + need(maker).draft(length, generator, is_first=False)
-                for head, length in zip(heads, prompt_lengths, strict=True)
+                for head, length in zip(heads, lengths, strict=True)
             ]
-            texts = need(maker).fit(drafts, totals, generator, heads)
+            wholes = [self.num_prefix + length for length in lengths]
+            texts = need(maker).fit(drafts, wholes, generator, heads)
         return [
             Session(
                 index=index,

@@ -66,15 +66,12 @@ class Threshold(msgspec.Struct, frozen=True, kw_only=True):
     def judge(self, difference: Difference | None) -> Judgement:
         """Of the figure `name`; None if a comparison has none of it."""
         a, b = (difference.a, difference.b) if difference else (None, None)
-        if difference is None or b is None or (self.is_relative and a is None):
+        if not self.is_relative:
+            return self.judge_value(b, "B")
+        if difference is None or a is None or b is None:
             where = "B" if b is None else "A"
             return self._judgement(
                 True, f"not every run of {where} tells it; measure more requests"
-            )
-        if not self.is_relative or a is None:
-            is_beyond = self._is_beyond(b)
-            return self._judgement(
-                is_beyond, f"it is {b:.4g} in B{'' if is_beyond else ', within'}"
             )
         change = _change(a, b, difference.ratio)
         text = f"{a:.4g} in A, {b:.4g} in B, {change:+.1%}{_sureness(difference)}"
@@ -83,6 +80,14 @@ class Threshold(msgspec.Struct, frozen=True, kw_only=True):
         if not difference.is_seen:
             return self._judgement(False, f"{text}: beyond, but it may be chance; measure more")
         return self._judgement(True, f"{text}: beyond, and seen")
+
+    def judge_value(self, value: float | None, where: str = "the run") -> Judgement:
+        """Of the figure itself, for a threshold that is not of a change."""
+        if value is None:
+            return self._judgement(True, f"{where} does not tell it; measure more requests")
+        is_beyond = self._is_beyond(value)
+        within = "" if is_beyond else ", within"
+        return self._judgement(is_beyond, f"it is {value:.4g} in {where}{within}")
 
     def _is_beyond(self, value: float) -> bool:
         return value > self.limit if self.side == ">" else value < self.limit

@@ -57,7 +57,7 @@ class TraceWorkload(msgspec.Struct, frozen=True, kw_only=True):
     def sessions(self, order: Order, maker: PromptMaker | None) -> list[Session]:
         check_available(order, len(self.trace.requests), str(self.path))
         requests = self.trace.requests[: order.num_sessions]
-        texts = self._texts(requests, order.seed, need(maker))
+        texts = self._texts(requests, order, need(maker))
         begin_ns = requests[0].arrived_ns if requests else 0
         return [
             Session(
@@ -74,15 +74,15 @@ class TraceWorkload(msgspec.Struct, frozen=True, kw_only=True):
             for index, (request, text) in enumerate(zip(requests, texts, strict=True))
         ]
 
-    def _texts(self, requests: list[TraceRequest], seed: int, maker: PromptMaker) -> list[str]:
+    def _texts(self, requests: list[TraceRequest], order: Order, maker: PromptMaker) -> list[str]:
         heads, drafts, lengths = [], [], []
         for request in requests:
-            # An empty prompt cannot be asked.
-            head, draft = self._draft(request, max(1, request.num_prompt_tokens), seed, maker)
+            length = order.text_length(request.num_prompt_tokens)
+            head, draft = self._draft(request, length, order.seed, maker)
             heads.append(head)
             drafts.append(draft)
-            lengths.append(max(1, request.num_prompt_tokens))
-        return maker.fit(drafts, lengths, np.random.default_rng(seed), heads)
+            lengths.append(length)
+        return maker.fit(drafts, lengths, np.random.default_rng(order.seed), heads)
 
     def _draft(
         self, request: TraceRequest, num_tokens: int, seed: int, maker: PromptMaker

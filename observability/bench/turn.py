@@ -19,7 +19,8 @@ class Turn(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     system: str | None = None
     """A message before the first turn's text: what sessions share."""
     num_prompt_tokens: int | None = None
-    """As the maker counts them, without what a chat template adds; None if it does not know."""
+    """As the server counts them, if it was asked before; in a turn after the first only those of
+    its own text; None if the maker does not know."""
     num_output_tokens: int = 128
     """Asked for: `max_tokens`, with an end token ignored where the server can."""
 

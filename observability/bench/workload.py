@@ -32,10 +32,16 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     seed: int = 0
     """The same seed gives the same sessions. Another gives texts that share nothing with them,
     save where the texts are the user's own: warm-up takes another, so that it warms no cache."""
+    num_extra_tokens: int = 0
+    """That the server's chat template adds: made texts are shorter by so many."""
+
+    def text_length(self, num_prompt: int) -> int:
+        """Tokens of the text that makes a prompt of this many; at least one."""
+        return max(1, num_prompt - self.num_extra_tokens)
 
 
 class Workload(Protocol):
-    """Makes sessions. Their numbers of tokens are of the texts alone, without a chat template."""
+    """Makes sessions."""
 
     @property
     def needs_maker(self) -> bool:

@@ -200,7 +200,7 @@ PROTOBUF = {"Content-Type": "application/x-protobuf"}
     ("encoding", "body"),
     [
         (None, BODY.SerializeToString()),
-        ("gzip", gzip.compress(BODY.SerializeToString())),
+        ("gzip", gzip.compress(BODY.SerializeToString(), mtime=0)),
         ("deflate", zlib.compress(BODY.SerializeToString())),
     ],
 )
@@ -226,7 +226,12 @@ def test_http_answers_with_the_protocols_response(
         ("/v1/traces", b"", PROTOBUF | {"Content-Encoding": "br"}, 415),
         ("/v1/traces", b"\xff\xff", PROTOBUF, 400),
         ("/v1/traces", b"no gzip", PROTOBUF | {"Content-Encoding": "gzip"}, 400),
-        ("/v1/traces", gzip.compress(b"")[:-4], PROTOBUF | {"Content-Encoding": "gzip"}, 400),
+        (
+            "/v1/traces",
+            gzip.compress(b"", mtime=0)[:-4],
+            PROTOBUF | {"Content-Encoding": "gzip"},
+            400,
+        ),
     ],
 )
 def test_http_refuses_with_a_status_message_and_goes_on(
