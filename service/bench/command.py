@@ -19,8 +19,6 @@ Measures any server with an OpenAI-compatible API from outside, says how sure it
 commands:
   serve            one server under a load: latencies, throughput, goodput
   compare          two servers side by side, in turns; or runs that were kept
-  latency [MODEL]  the engine alone, as a share of what this machine can do
-  startup          time, CPU and memory from the command to the first token
   list             the runs that were kept
   show ID          one of them; --report FILE writes its page
   delete ID        one of them
