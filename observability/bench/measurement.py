@@ -10,11 +10,11 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-import anyio
 import anyio.to_thread
 import msgspec
 
 from observability.bench.arrival import arrival_of, timed
+from observability.bench.beside import beside
 from observability.bench.conductor import Conductor
 from observability.bench.counter import counter_of
 from observability.bench.gpu_watch import GpuWatch
@@ -32,7 +32,7 @@ from observability.bench.workload import Order, workload_of
 
 if TYPE_CHECKING:
     from observability.bench.load_options import LoadOptions
-    from observability.bench.outcome import LoadProgress, Outcome
+    from observability.bench.outcome import LoadProgress
     from observability.bench.turn import Session
     from observability.bench.workload import Workload
 
@@ -96,12 +96,11 @@ class Measurement:
             plan.num_processes,
             key,
         )
-        async with self._conductor, anyio.create_task_group() as tasks:
-            tasks.start_soon(watch.watch)
-            if _is_here(plan.target.url):
-                tasks.start_soon(GpuWatch(log).watch)
-            outcome = await self._outcome()
-            tasks.cancel_scope.cancel()
+        jobs = [watch.watch]
+        if _is_here(plan.target.url):
+            jobs.append(GpuWatch(log).watch)
+        async with self._conductor as conductor, beside(*jobs):
+            outcome = await conductor.run()
         await watch.read()
         machine = await anyio.to_thread.run_sync(machine_here)
         versions = await anyio.to_thread.run_sync(client_versions)
@@ -119,10 +118,6 @@ class Measurement:
             machine=machine,
             versions=versions,
         )
-
-    async def _outcome(self) -> Outcome:
-        assert self._conductor is not None
-        return await self._conductor.run()
 
     def _prepare(self) -> None:
         options = self._options

@@ -93,25 +93,25 @@ class ServerCommand:
             self._log.close()
             raise CannotMeasure(f"{self._arguments[0]} cannot be started: {error}") from None
 
-    async def wait_ready(self) -> None:
+    async def wait_ready(self, period_s: float = _PERIOD_S) -> None:
         """Until one of the usual routes answers 200. Raises `CannotMeasure`."""
         with anyio.move_on_after(self._deadline_s):
-            for wait_s in chain([0.0], repeat(_PERIOD_S)):
+            for wait_s in chain([0.0], repeat(period_s)):
                 await anyio.sleep(wait_s)
-                if await self.is_ready():
+                self.check_alive()
+                if await anyio.to_thread.run_sync(self._is_ready, abandon_on_cancel=True):
                     return
         raise CannotMeasure(
             f"the server is not ready after {self._deadline_s:.0f} s{self._last_words()}"
         )
 
-    async def is_ready(self) -> bool:
-        """Asked once. Raises `CannotMeasure` if it has ended."""
+    def check_alive(self) -> None:
+        """Raises `CannotMeasure`, with its last words, if it has ended."""
         assert self._process is not None
         if self._process.returncode is not None:
             raise CannotMeasure(
                 f"the server ended with {self._process.returncode}{self._last_words()}"
             )
-        return await anyio.to_thread.run_sync(self._is_ready, abandon_on_cancel=True)
 
     async def stop(self) -> None:
         """Leaves nothing of it."""

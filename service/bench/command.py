@@ -19,6 +19,7 @@ Measures any server with an OpenAI-compatible API from outside, says how sure it
 commands:
   serve            one server under a load: latencies, throughput, goodput
   compare          two servers side by side, in turns; or runs that were kept
+  startup          time, CPU and memory from the command to the first token
   list             the runs that were kept
   show ID          one of them; --report FILE writes its page
   delete ID        one of them
@@ -53,6 +54,10 @@ def _command(name: str) -> Command:
             from service.bench.compare import compare
 
             return compare
+        case "startup":
+            from service.bench.startup import startup
+
+            return startup
         case "list":
             from service.bench.kept import list_runs
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import signal
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 import anyio
 from tqdm import tqdm
+
+from observability.bench.beside import beside
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -23,12 +26,11 @@ async def shown(measurement: Measurement, title: str) -> AsyncIterator[None]:
     what it has; a second one ends the program."""
     bar = tqdm(total=measurement.num_turns, desc=title, disable=None, unit="request")
     with bar:
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(_follow, bar, measurement)
-            tasks.start_soon(_stop_at_signal, measurement)
+        async with beside(
+            partial(_follow, bar, measurement), partial(_stop_at_signal, measurement)
+        ):
             yield
             _refresh(bar, measurement)
-            tasks.cancel_scope.cancel()
 
 
 async def _follow(bar: tqdm[None], measurement: Measurement) -> None:

@@ -70,6 +70,13 @@ def test_values_beyond_a_limit_and_failures_end_with_1(say: Say) -> None:
     code, _, err = say("serve", "--start", f"{STUB} --status 500", *load())
     assert code == 1
     assert "500" in err
+    cut = [f"{STUB} --cut-after 3", *load(), "--may-end-early"]
+    code, _, err = say("serve", "--start", *cut)
+    assert code == 1
+    assert "no request of the warm-up was answered well" in err
+    code, out, _ = say("serve", "--start", *cut, "--warmup", "0")
+    assert code == 1
+    assert "cut" in out
 
 
 @pytest.mark.parametrize(
