@@ -19,6 +19,7 @@ Measures any server with an OpenAI-compatible API from outside, says how sure it
 commands:
   serve            one server under a load: latencies, throughput, goodput
   compare          two servers side by side, in turns; or runs that were kept
+  latency [MODEL]  the engine alone, as a share of what this machine can do
   startup          time, CPU and memory from the command to the first token
   list             the runs that were kept
   show ID          one of them; --report FILE writes its page
@@ -54,6 +55,10 @@ def _command(name: str) -> Command:
             from service.bench.compare import compare
 
             return compare
+        case "latency":
+            from service.bench.latency import latency
+
+            return latency
         case "startup":
             from service.bench.startup import startup
 
