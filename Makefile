@@ -34,8 +34,11 @@ serve: $(READY)  ## serve the embedded model; PORT=8000
 trace: $(READY)  ## print each request's trace in this terminal
 	@$(BIN)/python -m infra.trace $(ARGS)
 
-test: $(READY)  ## run all tests that need no GPU
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q $(ARGS)
+# A process for each core, four at the most; a chosen part runs in this one, where pdb works.
+IN_PARALLEL := $(if $(ARGS),,-n auto --maxprocesses 4 --dist worksteal)
+
+test: $(READY)  ## run all tests that need no GPU; ARGS=tests/engine for a part
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q $(IN_PARALLEL) $(ARGS)
 
 test-gpu: $(READY)  ## run the tests that need CUDA
 	@$(BIN)/python -m pytest -q -m gpu tests/gpu $(ARGS)

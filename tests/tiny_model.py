@@ -8,6 +8,8 @@ import torch
 import transformers
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
+from engine.bench.random_model import scatter
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -127,28 +129,6 @@ def save_tiny_model(folder: Path, family: str, **changes: object) -> Path:
     byte_tokenizer().save(str(folder / "tokenizer.json"))
     (folder / "chat_template.jinja").write_text(_TEMPLATE)
     return folder
-
-
-def scatter(model: transformers.PreTrainedModel) -> None:
-    """Weights that make every part of a model matter.
-
-    Those that transformers starts with are so small that all logits are alike and a tie decides;
-    its biases are 0, its norms do nothing, its sinks weigh nothing. An embedding that is also the
-    output would have the last token win each time: it is small, and the last norm makes up for it.
-    """
-    is_tied = model.get_input_embeddings().weight is model.get_output_embeddings().weight
-    with torch.no_grad():
-        for name, weights in model.named_parameters():
-            if weights is model.get_input_embeddings().weight and is_tied:
-                weights.normal_(0, 0.03)
-            elif weights.dim() > 1:
-                weights.normal_(0, 0.15)
-            elif name.endswith("sinks"):
-                weights.normal_(0, 1)
-            else:
-                weights.add_(torch.randn_like(weights), alpha=0.1)
-                if is_tied and name in ("model.norm.weight", "transformer.ln_f.weight"):
-                    weights.add_(4)
 
 
 def byte_tokenizer() -> Tokenizer:

