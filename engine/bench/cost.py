@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from engine.bench.ceiling import Ceiling
     from engine.protocol import Ready
 
@@ -29,15 +31,16 @@ class ModelShape(msgspec.Struct, frozen=True, kw_only=True):
     """Layers x heads x head size: a token takes 4 operations of each with each token it sees."""
 
     @classmethod
-    def of(cls, ready: Ready, config: Any) -> ModelShape | None:
-        """From what the engine says of the loaded model and transformers' configuration of it.
+    def of(cls, ready: Ready, windows: Sequence[int | None], config: Any) -> ModelShape | None:
+        """From what the engine says of the loaded model and transformers' configuration of it;
+        `windows` has that of each group of layers, None where they see everything.
 
         None for what is not counted here: experts, of which a token takes only some; windows.
         """
         text = config.get_text_config()
         sizes = ("num_hidden_layers", "num_attention_heads", "hidden_size", "vocab_size")
         is_sparse = any("expert" in name for name in text.to_dict())
-        has_windows = len(set(getattr(text, "layer_types", None) or ["full_attention"])) > 1
+        has_windows = any(window is not None for window in windows)
         if is_sparse or has_windows or not all(hasattr(text, name) for name in sizes):
             return None
         head = text.vocab_size * text.hidden_size

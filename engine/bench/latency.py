@@ -125,7 +125,7 @@ class Latencies:
         card_config = transformers.AutoConfig.from_pretrained(
             config.card.path, trust_remote_code=False, local_files_only=True
         )
-        shape = ModelShape.of(loaded.ready, card_config)
+        shape = ModelShape.of(loaded.ready, [window for _, window in loaded.groups], card_config)
         return cls(loaded, config, ceiling, shape, num_repeats=num_repeats)
 
     def measure(self, cells: Sequence[Cell]) -> Iterator[LatencyCell]:
@@ -138,16 +138,19 @@ class Latencies:
         submits = self._submit(
             cell, num_tokens_for(cell, self.ready.max_batch_tokens, self._num_repeats)
         )
-        num_drawn = 0
-        while (step := self._step()).num_drawn < cell.batch:
+        step = self._step()
+        num_drawn = step.num_drawn
+        # The work ends where there are fewer places than sequences: the first make room for others.
+        while step.num_drawn < cell.batch and self._engine.scheduler.has_work:
+            step = self._step()
             num_drawn += step.num_drawn
-        num_drawn += step.num_drawn
         warm = [self._step() for _ in range(NUM_WARM_STEPS)]
         steps = [self._step() for _ in range(self._num_repeats)]
         self._abort(submits)
         if any(one.num_drawn != cell.batch for one in steps):
             raise CannotMeasure(
-                f"{cell.batch} sequences of {cell.length} tokens do not run at once"
+                f"{cell.batch} sequences of {cell.length} tokens do not run at once: raise "
+                "--max-running or --max-batch-tokens, or lower --batch"
             )
         num_seen = cell.batch * (cell.length + len(warm) + len(steps) // 2) + num_drawn
         cost = self._cost(
