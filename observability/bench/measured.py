@@ -11,7 +11,7 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     `due_s` <= `sent_s`: between the two it waited in the client for a place (`--max-concurrency`);
     in a closed loop they are equal. TTFT and E2E count from `due_s`: who asks for a rate wants to
     know what a visitor at that rate feels, also when the client holds requests back (coordinated
-    omission).
+    omission). A later turn of a session is due when the answer before has come and was thought about.
     """
 
     session: int

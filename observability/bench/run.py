@@ -27,12 +27,12 @@ class Sample(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """From the begin of the run; below 0 it is before, above the duration after it."""
     name: str
     """A metric of the server with its labels as Prometheus writes them, or ours: "gpu0.utilization",
-    "gpu0.memory_bytes", "gpu0.power_w", "client.cpu" (cores, all workers together)."""
+    "gpu0.memory_bytes", "gpu0.power_w". A utilization is a share from 0 to 1."""
     value: float
 
 
 class Lateness(msgspec.Struct, frozen=True, kw_only=True):
-    """How far the client itself may have spoilt the figures, over all its processes."""
+    """How far the client itself may have spoilt the figures: each of the worker that has the worst."""
 
     loop_p99_ms: float = 0.0
     """How late a timer of the workers' event loops fired."""
@@ -40,7 +40,7 @@ class Lateness(msgspec.Struct, frozen=True, kw_only=True):
     send_p99_ms: float = 0.0
     """How late requests were sent after they were due and had a place."""
     cpu_share: float = 0.0
-    """Of the busiest worker: 1 is a whole core."""
+    """Of the busiest worker, over the whole run: 1 is a core."""
 
     @property
     def is_trustworthy(self) -> bool:

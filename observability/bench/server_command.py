@@ -17,6 +17,7 @@ import anyio.to_thread
 
 from observability.bench.ask import ask
 from observability.bench.errors import CannotAsk, CannotMeasure, WrongOption
+from observability.bench.process_tree import pids_of_session
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -31,12 +32,15 @@ _UNKNOWN = frozenset({404, 405})
 _NUM_LAST_LINES = 12
 _MAX_LAST_BYTES = 4096
 GRACE_S = 15.0
+_KILL_S = 5.0
+_GONE_PERIOD_S = 0.02
 
 
 class ServerCommand:
-    """A command without a shell, in a process group of its own, ready inside the block.
+    """A command without a shell, in a session of its own, ready inside the block.
 
-    It is asked to end (SIGTERM) and, after a grace, made to, with all that it has started.
+    It is asked to end (SIGTERM) and, after a grace, made to, with all that it has started. Only
+    what opens a session of its own, as a daemon does, is out of reach.
     """
 
     def __init__(self, words: str, *, deadline_s: float = 900.0, grace_s: float = GRACE_S) -> None:
@@ -114,7 +118,8 @@ class ServerCommand:
             )
 
     async def stop(self) -> None:
-        """Leaves nothing of it."""
+        """Leaves nothing of its session. The grace is also that of what it has started: a command
+        that wraps a server may end long before it."""
         process, self._process = self._process, None
         if process is None:
             return
@@ -122,8 +127,14 @@ class ServerCommand:
             _signal(process.pid, signal.SIGTERM)
             with anyio.move_on_after(self._grace_s):
                 await process.wait()
-            _signal(process.pid, signal.SIGKILL)  # of what it has started, too
+                await _gone(process.pid)
+            _signal(process.pid, signal.SIGKILL)
+            for pid in pids_of_session(process.pid):  # those that left the group
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
             await process.wait()
+            with anyio.move_on_after(_KILL_S):  # one that hangs in a driver may never be
+                await _gone(process.pid)
             self._log.close()
 
     def _is_ready(self) -> bool:
@@ -148,6 +159,11 @@ def _free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port: int = listener.getsockname()[1]
         return port
+
+
+async def _gone(session: int) -> None:
+    while pids_of_session(session):  # noqa: ASYNC110 - processes give no event
+        await anyio.sleep(_GONE_PERIOD_S)
 
 
 def _signal(group: int, number: signal.Signals) -> None:

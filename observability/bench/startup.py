@@ -11,13 +11,17 @@ import anyio.to_thread
 import msgspec
 
 from observability.bench.beside import beside
+from observability.bench.endpoint import ChatEndpoint
 from observability.bench.errors import CannotMeasure
+from observability.bench.event_stream import EventStream
 from observability.bench.probe import first_model
 from observability.bench.process_tree import ProcessTree
 from observability.bench.server_command import ServerCommand
 
 _PERIOD_S = 0.005
 _DEADLINE_S = 900.0
+_MAX_READ_BYTES = 2**16
+_MAX_SHOWN = 300
 
 
 class Moment(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,7 +57,7 @@ async def measure_startup(words: str) -> Startup:
 
     def moment() -> Moment:
         wall_s = time.monotonic() - began_s
-        return Moment(wall_s=wall_s, cpu_s=tree.use().cpu_s)
+        return Moment(wall_s=wall_s, cpu_s=tree.cpu_s())
 
     try:
         async with beside(tree.watch):
@@ -61,7 +65,9 @@ async def measure_startup(words: str) -> Startup:
             live = moment()
             await command.wait_ready(_PERIOD_S)
             ready = moment()
-            await anyio.to_thread.run_sync(partial(_ask_for_a_token, command.port))
+            # Abandoned, it ends when the server does.
+            ask = partial(_ask_for_a_token, command.port)
+            await anyio.to_thread.run_sync(ask, abandon_on_cancel=True)
             first_token = moment()
             num_processes = tree.use().num_processes
         stopped_s = time.monotonic()
@@ -82,7 +88,7 @@ async def _live(command: ServerCommand) -> None:
     deadline_s = time.monotonic() + _DEADLINE_S
     while time.monotonic() < deadline_s:
         command.check_alive()
-        if await anyio.to_thread.run_sync(_answers, command.port):
+        if await anyio.to_thread.run_sync(_answers, command.port, abandon_on_cancel=True):
             return
         await anyio.sleep(_PERIOD_S)
     raise CannotMeasure(f"the server does not answer after {_DEADLINE_S:.0f} s")
@@ -112,13 +118,31 @@ def _ask_for_a_token(port: int) -> None:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_DEADLINE_S)
     try:
         headers = {"content-type": "application/json"}
-        connection.request("POST", "/v1/chat/completions", msgspec.json.encode(body), headers)
+        connection.request("POST", ChatEndpoint.path, msgspec.json.encode(body), headers)
         answer = connection.getresponse()
-        for line in answer:
-            if b'"content":"' in line.replace(b": ", b":") and b'"content":""' not in line:
-                return
+        if answer.status != 200:
+            said = answer.read(_MAX_SHOWN).decode(errors="replace")
+            raise CannotMeasure(f"the server gave no token; it answers {answer.status}: {said}")
+        _read_a_token(answer)
     except (OSError, http.client.HTTPException) as error:
         raise CannotMeasure(f"the server gave no token: {error}") from None
     finally:
         connection.close()
-    raise CannotMeasure(f"the server gave no token; it answers {answer.status}")
+
+
+def _read_a_token(answer: http.client.HTTPResponse) -> None:
+    """Text of any kind counts: a model that reasons may not come to its answer."""
+    endpoint, events = ChatEndpoint(), EventStream()
+    while data := answer.read1(_MAX_READ_BYTES):
+        for payload in events.feed(data):
+            if payload == b"[DONE]":
+                continue
+            try:
+                piece = endpoint.read(payload)
+            except msgspec.DecodeError as error:
+                raise CannotMeasure(f"the server's stream cannot be read: {error}") from None
+            if piece.error:
+                raise CannotMeasure(f"the server gave no token; its stream says: {piece.error}")
+            if piece.text or piece.reasoning or piece.arguments:
+                return
+    raise CannotMeasure("the server gave no token; its stream ended without a text")
