@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from observability.bench.words import WORDS
+from observability.bench.workload.words import WORDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -13,28 +13,29 @@ from urllib.parse import urlsplit
 import anyio.to_thread
 import msgspec
 
-from observability.bench.arrival import arrival_of, timed
 from observability.bench.beside import beside
-from observability.bench.conductor import Conductor
-from observability.bench.counter import counter_of
-from observability.bench.gpu_watch import GpuWatch
+from observability.bench.figures.objective import objective_of
+from observability.bench.load.conductor import Conductor
 from observability.bench.machine import machine_here
-from observability.bench.metrics_watch import MetricsWatch
-from observability.bench.named_workload import named_workload
-from observability.bench.objective import objective_of
 from observability.bench.plan import Plan, Target
 from observability.bench.probe import ServerFacts, first_model, probe
-from observability.bench.prompt_maker import PromptMaker
 from observability.bench.run import Run
 from observability.bench.versions import client_versions
-from observability.bench.watch_log import WatchLog
-from observability.bench.workload import Order, workload_of
+from observability.bench.watch.gpu_watch import GpuWatch
+from observability.bench.watch.metrics_watch import MetricsWatch
+from observability.bench.watch.watch_log import WatchLog
+from observability.bench.workload.arrival import arrival_of, timed
+from observability.bench.workload.counter import counter_of
+from observability.bench.workload.named_workload import named_workload
+from observability.bench.workload.prompt_maker import PromptMaker
+from observability.bench.workload.select import workload_of
+from observability.bench.workload.workload import Order
 
 if TYPE_CHECKING:
+    from observability.bench.load.outcome import LoadProgress
     from observability.bench.load_options import LoadOptions
-    from observability.bench.outcome import LoadProgress
     from observability.bench.turn import Session
-    from observability.bench.workload import Workload
+    from observability.bench.workload.workload import Workload
 
 _NUM_REQUESTS = 100
 _NUM_WARMUP = 1

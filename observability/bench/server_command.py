@@ -17,7 +17,7 @@ import anyio.to_thread
 
 from observability.bench.ask import ask
 from observability.bench.errors import CannotAsk, CannotMeasure, WrongOption
-from observability.bench.process_tree import pids_of_session
+from observability.bench.watch.process_tree import pids_of_session
 
 if TYPE_CHECKING:
     from types import TracebackType

@@ -11,12 +11,12 @@ import anyio.to_thread
 import msgspec
 
 from observability.bench.beside import beside
-from observability.bench.endpoint import ChatEndpoint
 from observability.bench.errors import CannotMeasure
-from observability.bench.event_stream import EventStream
+from observability.bench.load.endpoint import ChatEndpoint
+from observability.bench.load.event_stream import EventStream
 from observability.bench.probe import first_model
-from observability.bench.process_tree import ProcessTree
 from observability.bench.server_command import ServerCommand
+from observability.bench.watch.process_tree import ProcessTree
 
 _PERIOD_S = 0.005
 _DEADLINE_S = 900.0

@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING
 import anyio
 import msgspec
 
-from observability.bench.comparison import Comparison
-from observability.bench.comparison_report import report_of_comparison
 from observability.bench.errors import WrongOption
-from observability.bench.figure import MAIN
+from observability.bench.figures.comparison import Comparison
+from observability.bench.figures.figure import MAIN
+from observability.bench.figures.permutation import MIN_PAIRS
+from observability.bench.figures.summary import Summary
+from observability.bench.figures.table import comparison_table
+from observability.bench.figures.threshold import thresholds_of
 from observability.bench.measurement import Measurement
-from observability.bench.permutation import MIN_PAIRS
+from observability.bench.report.comparison_report import report_of_comparison
 from observability.bench.server_command import ServerCommand
-from observability.bench.store import open_store
-from observability.bench.summary import Summary
-from observability.bench.table import comparison_table
-from observability.bench.threshold import thresholds_of
+from observability.bench.store.select import open_store
 from service.bench.display import shown
 from service.bench.options import (
     add_load,
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from observability.bench.load_options import LoadOptions
     from observability.bench.run import Run
-    from observability.bench.store import Store
+    from observability.bench.store.store import Store
 
 DESCRIPTION = """\
 Measure two servers side by side, taking turns, and say how they differ and how sure that is; or

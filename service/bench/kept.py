@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from observability.bench.report import report_of
-from observability.bench.store import open_store
-from observability.bench.summary import Summary
-from observability.bench.table import runs_table, summary_table
+from observability.bench.figures.summary import Summary
+from observability.bench.figures.table import runs_table, summary_table
+from observability.bench.report.report import report_of
+from observability.bench.store.select import open_store
 from service.bench.options import add_store, database_of, parser_of
 from service.bench.output import to_json, write_page
 

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 import anyio
 
 from observability.bench.errors import WrongOption
+from observability.bench.figures.summary import Summary
+from observability.bench.figures.table import summary_table
+from observability.bench.figures.threshold import thresholds_of
 from observability.bench.measurement import Measurement
-from observability.bench.report import report_of
+from observability.bench.report.report import report_of
 from observability.bench.server_command import ServerCommand
-from observability.bench.store import open_store
-from observability.bench.summary import Summary
-from observability.bench.table import summary_table
-from observability.bench.threshold import thresholds_of
+from observability.bench.store.select import open_store
 from service.bench.display import shown
 from service.bench.options import (
     add_load,

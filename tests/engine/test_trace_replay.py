@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 import pytest
 
 from observability.bench.run import Machine
-from observability.bench.trace import Trace, TraceRequest, read_trace
+from observability.bench.workload.trace import Trace, TraceRequest, read_trace
 from tests.perf.replay.oracle import instant_lru_cached_tokens, oracle_cached_tokens
 from tests.perf.replay.page import chart_of, figures_of, verdict
 from tests.perf.replay.replay import replay, smallest_cache_tokens

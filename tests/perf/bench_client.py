@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from observability.bench.conductor import Conductor
+from observability.bench.load.conductor import Conductor
 from observability.bench.plan import Protocol, Target
 from observability.bench.turn import Session, Turn
 

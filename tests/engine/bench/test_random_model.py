@@ -14,10 +14,10 @@ from engine.inline import open_inline
 from engine.models.registry import resolve
 from engine.protocol import Finished, SamplingParams, Submit, pack_token_ids
 from engine.text.tokenizer import Tokenizer
-from observability.bench.counter import TokenizerCounter
 from observability.bench.errors import CannotMeasure, WrongOption
-from observability.bench.prompt_maker import PromptMaker
-from observability.bench.words import WORDS
+from observability.bench.workload.counter import TokenizerCounter
+from observability.bench.workload.prompt_maker import PromptMaker
+from observability.bench.workload.words import WORDS
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from observability.bench.arrival import arrival_of, timed
 from observability.bench.errors import WrongOption
 from observability.bench.turn import Session, Turn
+from observability.bench.workload.arrival import arrival_of, timed
 
 AT_A_RATE = (
     "constant:20",

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from observability.bench.comparison import Comparison
-from observability.bench.difference import Difference, Verdict, differences_by_runs
 from observability.bench.errors import WrongOption
-from observability.bench.figure import is_more_better
-from observability.bench.permutation import pair_p_values, split_p_values
-from observability.bench.threshold import Threshold, thresholds_of
+from observability.bench.figures.comparison import Comparison
+from observability.bench.figures.difference import Difference, Verdict, differences_by_runs
+from observability.bench.figures.figure import is_more_better
+from observability.bench.figures.permutation import pair_p_values, split_p_values
+from observability.bench.figures.threshold import Threshold, thresholds_of
 from tests.observability.bench.a_run import a_run
 
 if TYPE_CHECKING:

@@ -14,9 +14,9 @@ import anyio
 import msgspec
 import pytest
 
-from observability.bench.client_lag import quantile, worst_of
-from observability.bench.conductor import Conductor
 from observability.bench.errors import CannotMeasure
+from observability.bench.load.client_lag import quantile, worst_of
+from observability.bench.load.conductor import Conductor
 from observability.bench.plan import Target
 from observability.bench.run import Lateness
 from observability.bench.turn import Session, Turn
@@ -199,7 +199,7 @@ async def test_stopped_before_the_begin_there_is_nothing_to_keep(server: StubSer
 
 def test_a_worker_ends_with_its_stdin() -> None:
     with subprocess.Popen(
-        [sys.executable, "-m", "observability.bench.worker"],
+        [sys.executable, "-m", "observability.bench.load.worker"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         cwd=Path(__file__).parents[3],

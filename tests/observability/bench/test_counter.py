@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from observability.bench.counter import ServerCounter, TokenizerCounter, counter_of
 from observability.bench.errors import CannotAsk, CannotMeasure, WrongOption
 from observability.bench.plan import Target
+from observability.bench.workload.counter import ServerCounter, TokenizerCounter, counter_of
 from tests.observability.bench.tokenizers_of_tests import bytes_alone, embedded
 
 if TYPE_CHECKING:

@@ -5,9 +5,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from observability.bench.address import Address
-from observability.bench.endpoint import Earlier, Piece, Usage, endpoint_of
 from observability.bench.errors import CannotMeasure
+from observability.bench.load.address import Address
+from observability.bench.load.endpoint import Earlier, Piece, Usage, endpoint_of
 from observability.bench.plan import Target
 from observability.bench.turn import Turn
 

@@ -6,8 +6,8 @@ import time
 from hypothesis import given
 from hypothesis import strategies as st
 
-from observability.bench.event_stream import EventStream
-from observability.bench.line_buffer import LineBuffer
+from observability.bench.load.event_stream import EventStream
+from observability.bench.load.line_buffer import LineBuffer
 
 PAYLOADS = st.lists(st.text(alphabet="ab {}:\u00e9", min_size=1).map(str.strip).filter(bool))
 

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import pytest
 
-from observability.bench.dispatcher import Dispatcher
-from observability.bench.endpoint import endpoint_of
 from observability.bench.errors import CannotMeasure
+from observability.bench.load.dispatcher import Dispatcher
+from observability.bench.load.endpoint import endpoint_of
+from observability.bench.load.pool import Pool
+from observability.bench.load.tally import Tally
 from observability.bench.plan import Protocol, Target
-from observability.bench.pool import Pool
-from observability.bench.tally import Tally
 from observability.bench.turn import Session, Turn
 from tests.observability.bench.stub_server import StubServer, stub_server
 from tests.perf.gateway.certificate import make_certificate

@@ -11,9 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, models
 
-from observability.bench.counter import TokenizerCounter
 from observability.bench.errors import CannotMeasure
-from observability.bench.prompt_maker import PromptMaker
+from observability.bench.workload.counter import TokenizerCounter
+from observability.bench.workload.prompt_maker import PromptMaker
 from tests.observability.bench import tokenizers_of_tests
 
 if TYPE_CHECKING:

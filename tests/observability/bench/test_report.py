@@ -13,23 +13,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from observability.bench.comparison import Comparison
-from observability.bench.comparison_report import report_of_comparison
-from observability.bench.interval import Interval
+from observability.bench.figures.comparison import Comparison
+from observability.bench.figures.interval import Interval
 from observability.bench.measured import Measured
 from observability.bench.plan import Target
-from observability.bench.plot import thinned
-from observability.bench.plot_scale import (
+from observability.bench.report.comparison_report import report_of_comparison
+from observability.bench.report.plot import thinned
+from observability.bench.report.plot_scale import (
     exact_scale,
     linear_scale,
     number_text,
     tail_scale,
     tail_shares,
 )
-from observability.bench.repeat_command import repeat_command
-from observability.bench.report import report_of
+from observability.bench.report.repeat_command import repeat_command
+from observability.bench.report.report import report_of
+from observability.bench.report.run_series import in_flight, itl_ms, tokens_over_time, ttft_ms
 from observability.bench.run import Lateness, Run, Sample
-from observability.bench.run_series import in_flight, itl_ms, tokens_over_time, ttft_ms
 from tests.observability.bench.a_run import a_run
 
 FIGURES = {

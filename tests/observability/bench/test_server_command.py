@@ -14,10 +14,10 @@ import pytest
 
 from observability.bench.ask import ask
 from observability.bench.errors import CannotMeasure, WrongOption
-from observability.bench.process_tree import ProcessTree
 from observability.bench.server_command import ServerCommand
 from observability.bench.startup import measure_startup
 from observability.bench.startup_table import startup_table
+from observability.bench.watch.process_tree import ProcessTree
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -20,9 +20,9 @@ from hypothesis import strategies as st
 from observability.bench.errors import CannotKeep
 from observability.bench.measured import Measured
 from observability.bench.run import Run, Sample
-from observability.bench.run_rows import without_password
-from observability.bench.schema import REQUEST_COLUMNS, VERSION
-from observability.bench.store import open_store
+from observability.bench.store.run_rows import without_password
+from observability.bench.store.schema import REQUEST_COLUMNS, VERSION
+from observability.bench.store.select import open_store
 from tests.observability.bench.a_run import a_run
 from tests.observability.bench.postgres_server import (
     PASSWORD,
@@ -335,7 +335,7 @@ def test_a_reader_needs_no_rights_but_to_read(postgres: PostgresServer) -> None:
 def test_without_psycopg_it_is_told_how_to_get_it() -> None:
     code = (
         "import sys; sys.modules['psycopg'] = None\n"
-        "from observability.bench.store import open_store\n"
+        "from observability.bench.store.select import open_store\n"
         "from observability.bench.errors import CannotKeep\n"
         "open_store('sqlite:///:memory:').close()\n"
         "try: open_store('postgresql://u:p@h/d')\n"

@@ -11,14 +11,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from observability.bench.distribution import Distribution, is_known
 from observability.bench.errors import WrongOption
-from observability.bench.figure import NAMES, figure_named, is_more_better
-from observability.bench.in_flight import InFlight
+from observability.bench.figures.distribution import Distribution, is_known
+from observability.bench.figures.figure import NAMES, figure_named, is_more_better
+from observability.bench.figures.in_flight import InFlight
+from observability.bench.figures.objective import is_met, objective_of
+from observability.bench.figures.steady_window import SteadyWindow
+from observability.bench.figures.summary import Summary
 from observability.bench.measured import Measured
-from observability.bench.objective import is_met, objective_of
-from observability.bench.steady_window import SteadyWindow
-from observability.bench.summary import Summary
 from tests.observability.bench.a_run import a_run
 
 if TYPE_CHECKING:

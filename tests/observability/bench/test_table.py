@@ -7,11 +7,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from observability.bench.comparison import Comparison
+from observability.bench.figures.comparison import Comparison
+from observability.bench.figures.summary import Summary
+from observability.bench.figures.table import (
+    comparison_table,
+    number_text,
+    runs_table,
+    summary_table,
+)
 from observability.bench.run import Lateness, Run
-from observability.bench.store import RunHeader
-from observability.bench.summary import Summary
-from observability.bench.table import comparison_table, number_text, runs_table, summary_table
+from observability.bench.store.store import RunHeader
 from tests.observability.bench.a_run import a_run
 
 

@@ -17,10 +17,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from observability.bench.gpu_watch import GpuWatch, Nvml, values_of
-from observability.bench.metrics_text import MAX_SERIES, series_of
-from observability.bench.metrics_watch import MetricsWatch
-from observability.bench.watch_log import WatchLog
+from observability.bench.watch.gpu_watch import GpuWatch, Nvml, values_of
+from observability.bench.watch.metrics_text import MAX_SERIES, series_of
+from observability.bench.watch.metrics_watch import MetricsWatch
+from observability.bench.watch.watch_log import WatchLog
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -211,7 +211,7 @@ def test_a_line_of_nvidia_smi_is_read_and_what_is_not_known_left_out() -> None:
 async def test_gpus_are_watched_by_a_child_process_that_does_not_outlive_the_watch(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("observability.bench.gpu_watch.open_nvml", lambda: None)
+    monkeypatch.setattr("observability.bench.watch.gpu_watch.open_nvml", lambda: None)
     code = (
         "import itertools, time\n"
         "for number in itertools.count():\n"
@@ -231,7 +231,7 @@ async def test_gpus_are_watched_by_a_child_process_that_does_not_outlive_the_wat
 async def test_without_gpus_the_watch_just_ends(
     monkeypatch: pytest.MonkeyPatch, command: list[str]
 ) -> None:
-    monkeypatch.setattr("observability.bench.gpu_watch.open_nvml", lambda: None)
+    monkeypatch.setattr("observability.bench.watch.gpu_watch.open_nvml", lambda: None)
     log = WatchLog()
     with anyio.fail_after(20):
         await GpuWatch(log, smi_command=command).watch()

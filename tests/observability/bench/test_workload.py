@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from observability.bench.arrival import arrival_of
-from observability.bench.counter import TokenizerCounter
 from observability.bench.errors import WrongOption
-from observability.bench.named_workload import NAMED_WORKLOADS, named_workload
-from observability.bench.prompt_maker import PromptMaker
-from observability.bench.workload import Order, workload_of
+from observability.bench.workload.arrival import arrival_of
+from observability.bench.workload.counter import TokenizerCounter
+from observability.bench.workload.named_workload import NAMED_WORKLOADS, named_workload
+from observability.bench.workload.prompt_maker import PromptMaker
+from observability.bench.workload.select import workload_of
+from observability.bench.workload.workload import Order
 from tests.observability.bench.tokenizers_of_tests import bytes_alone, embedded
 
 if TYPE_CHECKING:

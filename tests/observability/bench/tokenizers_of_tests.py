@@ -7,7 +7,7 @@ from pathlib import Path
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from engine.models.registry import resolve
-from observability.bench.words import WORDS
+from observability.bench.workload.words import WORDS
 
 
 def embedded() -> Tokenizer:

@@ -19,13 +19,13 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from observability.bench.trace import read_trace
+from observability.bench.workload.trace import read_trace
 from tests.perf.replay.page import size_text, verdict, write_docs
 from tests.perf.replay.replay import Speed, replay, smallest_cache_tokens
 from tests.perf.replay.run_record import ReplayRecord
 
 if TYPE_CHECKING:
-    from observability.bench.trace import Trace
+    from observability.bench.workload.trace import Trace
     from tests.perf.replay.replay import ReplayResult
 
 _NUM_SIZES_WITHOUT_CONTENT = 3

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from observability.bench.trace import Trace, TraceRequest
+    from observability.bench.workload.trace import Trace, TraceRequest
 
 
 _BLOCK_STRIDE = 1 << 16

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 import msgspec
 from tqdm import tqdm
 
-from observability.bench.trace import NS_PER_S
+from observability.bench.workload.trace import NS_PER_S
 from tests.perf.replay.oracle import instant_lru_cached_tokens, oracle_cached_tokens
 from tests.perf.replay.scheduler_seat import SchedulerSeat
 
 if TYPE_CHECKING:
     from engine.protocol import Finished
-    from observability.bench.trace import Trace
+    from observability.bench.workload.trace import Trace
 
 
 class Speed(msgspec.Struct, frozen=True):

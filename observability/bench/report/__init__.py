@@ -1,0 +1,1 @@
+"""Runs and comparisons as pages that need nothing from elsewhere."""

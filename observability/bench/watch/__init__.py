@@ -1,0 +1,1 @@
+"""What is seen beside the load: the server's metrics, GPUs, processes."""
