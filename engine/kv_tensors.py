@@ -7,17 +7,20 @@ from typing import TYPE_CHECKING
 import torch
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
-    from engine.attention.layers import LayerGroup
+    from engine.attention.layers import LayerGroup, LayerShape
+
+    Sizes = tuple[int, ...]
 
 
 class KVTensors:
-    """Keys and values of every layer: [num_blocks + 1, block_size, Hkv, D].
+    """Keys and values of every layer, a tensor each: [num_blocks + 1, what a block holds].
 
-    Layers of one group share block ids, so a block of the group is a block in each of its layers.
-    Zeroed at the start: a masked slot weighs nothing, but 0 x NaN would still be NaN. Behind the
-    blocks of each pool lies one more, the scratch block, for steps that belong to no request.
+    How a block lies is the affair of who attends. Layers of one group share block ids, so a block
+    of the group is a block in each of its layers. Zeroed at the start: a masked slot weighs
+    nothing, but 0 x NaN would still be NaN. Behind the blocks of each pool lies one more, the
+    scratch block, for steps that belong to no request.
     """
 
     def __init__(
@@ -27,8 +30,10 @@ class KVTensors:
         block_size: int,
         dtype: torch.dtype,
         device: torch.device,
+        layout: Callable[[LayerShape, int], tuple[Sizes, Sizes]],
     ) -> None:
-        """`num_blocks` has an entry for each group."""
+        """`num_blocks` has an entry for each group. `layout` tells, for a layer and a block size,
+        the sizes of a block of keys and of one of values."""
         self.block_size = block_size
         self.windows = [group.window for group in groups]
         self.scratch_blocks = list(num_blocks)
@@ -37,31 +42,10 @@ class KVTensors:
         self.group_of: dict[int, int] = {}
         for index, (group, count) in enumerate(zip(groups, num_blocks, strict=True)):
             for layer, shape in group.layers.items():
-                head = (count + 1, block_size, shape.num_kv_heads)
-                self.keys[layer] = torch.zeros(*head, shape.key_size, dtype=dtype, device=device)
-                self.values[layer] = torch.zeros(
-                    *head, shape.value_size, dtype=dtype, device=device
-                )
+                of_keys, of_values = layout(shape, block_size)
+                self.keys[layer] = torch.zeros(count + 1, *of_keys, dtype=dtype, device=device)
+                self.values[layer] = torch.zeros(count + 1, *of_values, dtype=dtype, device=device)
                 self.group_of[layer] = index
-
-    def store(
-        self, layer: int, slots_T: torch.Tensor, k_TkvD: torch.Tensor, v_TkvDv: torch.Tensor
-    ) -> None:
-        """Write the keys and values of T tokens, [T, Hkv, D], to their slots."""
-        self.keys[layer].flatten(0, 1).index_copy_(0, slots_T, k_TkvD)
-        self.values[layer].flatten(0, 1).index_copy_(0, slots_T, v_TkvDv)
-
-    def gather(self, layer: int, blocks_BN: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Keys and values, [B, Hkv, N * block_size, D], of the blocks of B sequences."""
-        num_sequences, num_blocks = blocks_BN.shape
-        flat = blocks_BN.flatten()
-
-        def take(cache: torch.Tensor) -> torch.Tensor:
-            blocks = cache.index_select(0, flat)
-            length = num_blocks * self.block_size
-            return blocks.view(num_sequences, length, *cache.shape[2:]).transpose(1, 2)
-
-        return take(self.keys[layer]), take(self.values[layer])
 
     def prepare(
         self, copies: Sequence[tuple[int, int, int]], dirty_blocks: Sequence[tuple[int, int]]

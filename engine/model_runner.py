@@ -16,8 +16,8 @@ from engine.step import RowStart, StepPlan, StepResult, TableChange
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from engine.attention.base import AttentionBackend
     from engine.batch import Batch
-    from engine.kv_tensors import KVTensors
     from engine.structured.vocabulary import Vocabulary
 
 
@@ -30,7 +30,7 @@ class ModelRunner:
     def __init__(
         self,
         model: Callable[..., Any],
-        cache: KVTensors,
+        attention: AttentionBackend,
         device: torch.device,
         *,
         num_rows: int,
@@ -39,7 +39,8 @@ class ModelRunner:
         vocabulary: Vocabulary | None = None,
     ) -> None:
         self._model = model
-        self._cache = cache
+        self._attention = attention
+        self._cache = cache = attention.cache
         self._device = device
         self._num_rows = num_rows
         self._batches = BatchMaker(
@@ -53,15 +54,16 @@ class ModelRunner:
         """Compute the plan's tokens into the cache and sample where the plan says so."""
         self._note(plan)
         batch = self._batches.make(plan)
+        step = batch.step
         draws_S = np.asarray(plan.draws) > 0
         self._sampler.prepare(batch.rows_S[draws_S])
-        kept_K = batch.ends_S[draws_S]
+        kept_K = step.ends_S[draws_S]
         scored = (
             [i for i, row in enumerate(plan.rows) if row in self._scored] if self._scored else []
         )
         for index in scored:
-            end = batch.ends_S[index] + 1
-            kept_K = np.union1d(kept_K, np.arange(end - batch.counts_S[index], end))
+            end = step.ends_S[index] + 1
+            kept_K = np.union1d(kept_K, np.arange(end - step.counts_S[index], end))
         # Without a wanted row the logits of none are; 1 is the least there is.
         rows = torch.from_numpy(kept_K).to(self._device) if len(kept_K) else 1
         logits_KV = self._model(
@@ -69,7 +71,7 @@ class ModelRunner:
             position_ids=batch.position_ids_1T,
             use_cache=False,
             logits_to_keep=rows,
-            kvorum=batch.attention,
+            kvorum=self._attention.begin(step),
         ).logits[0]
         prompt_logprobs = self._score(plan, batch, scored, kept_K, logits_KV)
         planned = np.flatnonzero(draws_S)
@@ -81,10 +83,10 @@ class ModelRunner:
         if not len(drawing):
             return StepResult([], [], prompt_logprobs, forced, without_draw, late, refused)
         if len(drawing) < len(kept_K):
-            of_drawing = np.searchsorted(kept_K, batch.ends_S[drawing])
+            of_drawing = np.searchsorted(kept_K, step.ends_S[drawing])
             logits_KV = logits_KV[torch.from_numpy(of_drawing).to(self._device)]
         rows_B = batch.rows_S[drawing]
-        positions_B = batch.starts_S[drawing] + batch.counts_S[drawing]
+        positions_B = step.starts_S[drawing] + step.counts_S[drawing]
         sampled = self._sampler.sample(logits_KV, rows_B, positions_B)
         forced |= {int(drawing[i]): ids for i, ids in self._sampler.force(rows_B).items()}
         token_ids, logprobs = sampled.token_ids, sampled.logprobs
@@ -130,7 +132,7 @@ class ModelRunner:
             start = self._scored[plan.rows[index]]
             first = plan.starts[index]
             following = start.token_ids[first + 1 : first + plan.counts[index] + 1]
-            offset = int(np.searchsorted(kept_K, batch.ends_S[index] - plan.counts[index] + 1))
+            offset = int(np.searchsorted(kept_K, batch.step.ends_S[index] - plan.counts[index] + 1))
             logits_TV = logits_KV[offset : offset + len(following)]
             num_top = start.params.num_prompt_logprobs or 0
             scores[index] = self._sampler.score(logits_TV, following, num_top)

@@ -18,6 +18,7 @@ from transformers import AutoModelForCausalLM
 from transformers.utils import logging as transformers_logging
 
 from engine.attention.layers import group_layers
+from engine.attention.paged_sdpa import SdpaBackend
 from engine.attention.probe import ShapeProbe
 from engine.attention.seam import IMPLEMENTATION, AttentionNotServed, register
 from engine.cache_size import CacheSize, GroupSize
@@ -29,7 +30,6 @@ from engine.device import (
     set_num_threads,
 )
 from engine.errors import OutOfMemory, StartupError
-from engine.kv_tensors import KVTensors
 from engine.model_runner import ModelRunner
 from engine.models import quantized
 from engine.models.families import SUPPORTED, TESTED
@@ -70,7 +70,7 @@ def load(config: EngineConfig, progress: Callable[[float], None]) -> LoadedModel
     allowed_bytes = config.memory_bytes - weight_bytes if config.memory_bytes else math.inf
     counts, max_model_len = _size_cache(config, sizes, allowed_bytes, device)
     block_size = config.cache.block_size
-    cache = KVTensors(groups, counts, block_size, dtype, device)
+    attention = SdpaBackend(groups, counts, block_size, dtype, device)
     vocab_size = model.config.get_text_config().vocab_size
     ready = Ready(
         model=card.name,
@@ -90,7 +90,7 @@ def load(config: EngineConfig, progress: Callable[[float], None]) -> LoadedModel
     )
     runner = ModelRunner(
         model,
-        cache,
+        attention,
         device,
         num_rows=config.scheduler.num_rows,
         vocab_size=vocab_size,

@@ -19,10 +19,10 @@ from itertools import pairwise
 import torch
 
 from engine.attention.layers import LayerGroup, LayerShape
+from engine.attention.paged_sdpa import SdpaBackend
 from engine.batch import BatchMaker
 from engine.config import SchedulerConfig
 from engine.kv_cache import CacheGroup, KVCache
-from engine.kv_tensors import KVTensors
 from engine.protocol import SamplingParams, Submit, encode, pack_token_ids
 from engine.scheduler import Scheduler
 from engine.step import StepResult
@@ -71,9 +71,9 @@ class Bench:
         self.scheduler = Scheduler(cache, config, max_model_len=CONTEXT)
         group = LayerGroup(None, {0: LayerShape(1, 1, 1)})
         device = torch.device("cpu")
-        tensors = KVTensors([group], [num_blocks], BLOCK_SIZE, torch.float32, device)
+        attention = SdpaBackend([group], [num_blocks], BLOCK_SIZE, torch.float32, device)
         self.batches = BatchMaker(
-            tensors, num_rows=num_running, max_model_len=CONTEXT, device=device
+            attention.cache, num_rows=num_running, max_model_len=CONTEXT, device=device
         )
         params = SamplingParams(
             CONTEXT, temperature=0, top_p=1, top_k=0, seed=0, stop_token_ids=(5,)
